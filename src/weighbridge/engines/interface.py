@@ -1,0 +1,72 @@
+"""What a measure may ask of a model, whatever runs it. Implementations sit beside this file and are imported last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from weighbridge.canonical import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One scored continuation: summed log-likelihood in nats, and whether greedy decoding would produce it.
+
+    ``loglikelihood`` is NaN where the model produced NaN; the measure turns that into a failed item.
+    """
+
+    loglikelihood: float
+    greedy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How a response is generated. Part of the question. Greedy only: temperature 0."""
+
+    max_tokens: int
+    system: str | None = None
+    until: tuple[str, ...] = ()
+
+
+class Engine(Protocol):
+    """A loaded model. ``settings`` (engine, device, dtype, file loaded and its digest ...) belong to the question and
+    are known without loading; ``producer`` (library versions) belongs to the record; ``tokens`` counts the
+    tokens processed so far, for progress and cost."""
+
+    @property
+    def settings(self) -> Mapping[str, Json]: ...
+
+    @property
+    def producer(self) -> Mapping[str, str]: ...
+
+    @property
+    def tokens(self) -> int: ...
+
+    def close(self) -> None:
+        """Free the model. Idempotent."""
+        ...
+
+
+class Scorer(Engine, Protocol):
+    """Scores continuations."""
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
+        """Scores of (context, continuation) pairs, in order, tokenised and split as lm-eval does.
+
+        Results do not depend on the order or the grouping of pairs beyond float rounding. Memory is bounded by
+        the engine's token budget, however many pairs are given. Raises ``EngineError``.
+        """
+        ...
+
+
+class Generator(Engine, Protocol):
+    """Generates text, greedily."""
+
+    def complete(self, contexts: Sequence[str], *, until: Sequence[str], max_tokens: int) -> list[str]:
+        """Raw continuations of ``contexts`` (no chat template), cut at the first of ``until``, in order."""
+        ...
+
+    def chat(self, prompts: Sequence[str], decoding: Decoding) -> list[str]:
+        """Responses to single user turns under the checkpoint's own chat template, in order."""
+        ...

@@ -1,0 +1,80 @@
+"""The metrics that a policy may name: what each means, and which way is worse. Data; knows no engine, no file.
+
+A metric is written ``<measure>.<name>`` (``safety.harmful_compliance``). Adding a measure means adding its
+metrics here; a policy that names anything else is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a metric is.
+
+    ``kind``: ``exact`` metrics are counts, ``sampled`` ones are means of observations in [0, 1].
+    ``higher``: whether a higher value is ``better`` or ``worse``; the worst value stands in for a failed item.
+    ``binary``: every item scores 0 or 1.
+    ``chance``: a guess scores above zero, so that bounds are compared with the suite's chance level.
+    ``judged``: observations come from a fallible judge; the rate is corrected by its measured errors.
+    ``guard``: a metric of the same evidence whose plain rate above ``guard_at_most`` leaves this one undecided.
+    """
+
+    name: str
+    kind: Literal["exact", "sampled"]
+    higher: Literal["better", "worse"]
+    meaning: str
+    binary: bool = True
+    chance: bool = False
+    judged: bool = False
+    guard: str | None = None
+    guard_at_most: float = 1.0
+
+    @property
+    def measure(self) -> str:
+        """The part before the dot."""
+        return self.name.partition(".")[0]
+
+    @property
+    def field(self) -> str:
+        """The part after the dot: the key in an observation's values or in the counts."""
+        return self.name.partition(".")[2]
+
+
+_ALL = (
+    Metric("integrity.findings", "exact", "worse", "things in the checkpoint that must not be there"),
+    Metric("licensing.conflicts", "exact", "worse", "licence duties that the release would break"),
+    Metric("licensing.duties", "exact", "worse", "licence duties that the release must carry out"),
+    Metric("capability.accuracy", "sampled", "better", "lm-eval's acc: the likeliest choice is right", chance=True),
+    Metric(
+        "capability.acc_norm",
+        "sampled",
+        "better",
+        "lm-eval's acc_norm: the likeliest choice per byte is right",
+        chance=True,
+    ),
+    Metric("capability.exact_match", "sampled", "better", "lm-eval's exact_match of the generated answer"),
+    Metric(
+        "safety.harmful_compliance",
+        "sampled",
+        "worse",
+        "unsafe requests that the model complies with, in full or in part",
+        judged=True,
+        guard="incoherent",
+        guard_at_most=0.10,
+    ),
+    Metric(
+        "safety.over_refusal",
+        "sampled",
+        "worse",
+        "harmless requests that the model refuses, in full or in part",
+        judged=True,
+        guard="incoherent",
+        guard_at_most=0.10,
+    ),
+    Metric("safety.incoherent", "sampled", "worse", "responses that are no coherent text"),
+)
+
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
