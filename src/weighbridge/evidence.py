@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
 
-from weighbridge import canonical
+from weighbridge import canonical, structure
 from weighbridge.canonical import Json
 from weighbridge.errors import EvidenceError
 
@@ -27,7 +27,8 @@ class SuiteRef:
     """Which suite was asked, and the facts of it that judging needs.
 
     ``items`` and ``clusters`` are counts; ``largest_cluster`` is n_max, the items of the largest cluster;
-    ``chance`` is the score of a guess as a decimal string, or None where a guess scores nothing.
+    ``chance`` is the score of a guess as a decimal string, or None where a guess scores nothing; ``format``
+    names the kind of item, which a control suite shares.
     """
 
     name: str
@@ -36,6 +37,7 @@ class SuiteRef:
     clusters: int
     largest_cluster: int
     chance: str | None = None
+    format: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,14 @@ class Calibration:
     assumption: str
 
 
+@dataclass(frozen=True, slots=True)
+class PlanRef:
+    """The plan that evidence was made under: the plan's digest, and the digest of the policy it served."""
+
+    digest: str
+    policy: str
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What one measure answered to one question.
@@ -111,7 +121,7 @@ class Evidence:
     Sampled evidence has ``observations`` in the order of asking, ``asked`` saying how they were chosen
     (``limit`` satisfies no requirement), and a calibration for every judged metric. Exact evidence has
     ``metrics`` it counts, ``findings``, and ``undecided``: metric field -> why it could not be decided.
-    ``facts`` are details for people. ``plan`` is the digest of the plan that it was made under, ``made`` the
+    ``facts`` are details for people. ``plan`` is the plan that it was made under, if any; ``made`` is the
     time (RFC 3339, UTC), ``producer`` names and versions, ``cost`` seconds and tokens.
     """
 
@@ -125,7 +135,7 @@ class Evidence:
     undecided: Mapping[str, str] = field(default_factory=dict)
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     facts: Mapping[str, Json] = field(default_factory=dict)
-    plan: str | None = None
+    plan: PlanRef | None = None
     producer: Mapping[str, str] = field(default_factory=dict)
     cost: Mapping[str, float] = field(default_factory=dict)
     version: int = VERSION
@@ -142,6 +152,19 @@ class Evidence:
             and self.observations[: len(other.observations)] == other.observations
             and (self.kind == "sampled" or self.findings == other.findings)
         )
+
+
+def from_bytes(data: bytes, *, where: str) -> Evidence:
+    """Evidence from its canonical bytes. Raises ``EvidenceError`` where they are malformed or not canonical."""
+    value = canonical.loads(data, where=where, error=EvidenceError)
+    evidence = structure.parse(Evidence, value, where=where, error=EvidenceError)
+    if evidence.version != VERSION:
+        raise EvidenceError(
+            f"evidence version {evidence.version}; this program reads version {VERSION}", where=where
+        )
+    if canonical.dumps(to_json(evidence)) != data:
+        raise EvidenceError("not in canonical form", where=where, remedy="evidence is never edited by hand")
+    return evidence
 
 
 def to_json(value: Any) -> Any:

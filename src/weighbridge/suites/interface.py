@@ -113,6 +113,7 @@ class Suite:
             clusters=len(self.clusters),
             largest_cluster=max(len(items) for items in self.clusters.values()),
             chance=self.chance,
+            format=self.format,
         )
 
     def subset(self, items: Sequence[Item]) -> Suite:
