@@ -1,0 +1,96 @@
+"""The lines of a policy: a bound that evidence must prove, and the ways to join bounds. Pure data.
+
+How a requirement is judged stands in ``judge.py``; how it is written in YAML, in ``policy.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal, TypeAlias
+
+from weighbridge.canonical import Json
+from weighbridge.metrics import METRICS, Metric
+
+Direction = Literal["at_most", "at_least"]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One bound on one metric.
+
+    ``items`` fixes the number of items in the plan (exact Clopper-Pearson bound, judged once); without it the
+    bound is judged at any time. ``control`` names a suite of the same format that must be proved above chance
+    before an ``at_most`` on an accuracy counts. ``settings`` restricts which evidence counts. ``path`` is the
+    line's place in the policy file; ``why`` is its rationale.
+    """
+
+    metric: str
+    direction: Direction
+    threshold: Decimal
+    suite: str | None = None
+    items: int | None = None
+    control: str | None = None
+    settings: Mapping[str, Json] = field(default_factory=dict)
+    why: str = ""
+    path: str = "$"
+
+    @property
+    def spec(self) -> Metric:
+        """What the metric means."""
+        return METRICS[self.metric]
+
+    def to_json(self) -> dict[str, Json]:
+        """The policy's own form of this line."""
+        line: dict[str, Json] = {"measure": self.metric, self.direction: format(self.threshold, "f")}
+        optional: dict[str, Json] = {
+            "suite": self.suite,
+            "items": self.items,
+            "control": self.control,
+            "settings": dict(self.settings) or None,
+            "why": self.why or None,
+        }
+        return line | {key: value for key, value in optional.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """At least one of the branches must be met; each is tested at a share of the error rate."""
+
+    branches: tuple[Requirement, ...]
+    why: str = ""
+    path: str = "$"
+
+    def to_json(self) -> dict[str, Json]:
+        """The policy's own form of this line."""
+        why: dict[str, Json] = {"why": self.why} if self.why else {}
+        return {"any_of": [branch.to_json() for branch in self.branches]} | why
+
+
+@dataclass(frozen=True)
+class AllOf:
+    """Every branch must be met."""
+
+    branches: tuple[Requirement, ...]
+    why: str = ""
+    path: str = "$"
+
+    def to_json(self) -> dict[str, Json]:
+        """The policy's own form of this line."""
+        why: dict[str, Json] = {"why": self.why} if self.why else {}
+        return {"all_of": [branch.to_json() for branch in self.branches]} | why
+
+
+Requirement: TypeAlias = Bound | AnyOf | AllOf
+
+
+def bounds(requirement: Requirement, share: int = 1) -> Iterator[tuple[Bound, int]]:
+    """Every bound in a requirement, with the number by which the error rate is divided there."""
+    if isinstance(requirement, Bound):
+        yield requirement, share
+        return
+    if isinstance(requirement, AnyOf):
+        share *= len(requirement.branches)
+    for branch in requirement.branches:
+        yield from bounds(branch, share)
