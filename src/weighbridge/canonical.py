@@ -15,7 +15,7 @@ import rfc8785
 
 from weighbridge.errors import InputError
 
-Json: TypeAlias = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
 
 MAX_DEPTH = 64
 MAX_BYTES = 256 * 1024 * 1024
@@ -62,9 +62,7 @@ def loads(data: bytes | str, *, where: str, error: type[InputError] = InputError
     except UnicodeDecodeError as cause:
         raise error(f"not UTF-8: {cause.reason} at byte {cause.start}", where=where) from cause
     except json.JSONDecodeError as cause:
-        raise error(
-            f"not JSON: {cause.msg} at line {cause.lineno}, column {cause.colno}", where=where
-        ) from cause
+        raise error(f"not JSON: {cause.msg} at line {cause.lineno}, column {cause.colno}", where=where) from cause
     except RecursionError as cause:
         raise error("nested too deeply", where=where) from cause
     except ValueError as cause:  # an integer of thousands of digits

@@ -159,9 +159,7 @@ def from_bytes(data: bytes, *, where: str) -> Evidence:
     value = canonical.loads(data, where=where, error=EvidenceError)
     evidence = structure.parse(Evidence, value, where=where, error=EvidenceError)
     if evidence.version != VERSION:
-        raise EvidenceError(
-            f"evidence version {evidence.version}; this program reads version {VERSION}", where=where
-        )
+        raise EvidenceError(f"evidence version {evidence.version}; this program reads version {VERSION}", where=where)
     if canonical.dumps(to_json(evidence)) != data:
         raise EvidenceError("not in canonical form", where=where, remedy="evidence is never edited by hand")
     return evidence

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import yaml
 
@@ -37,6 +37,7 @@ from weighbridge.requirements import AllOf, AnyOf, Bound, Direction, Requirement
 VERSION = 1
 Tier = Literal["api", "gated", "open"]
 TIERS: tuple[Tier, ...] = ("api", "gated", "open")  # from strict to open; ``held`` stands before them all
+DIRECTIONS: tuple[Direction, ...] = ("at_most", "at_least")
 MAX_LINES = 500
 
 
@@ -105,7 +106,7 @@ class _UniqueKeys(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.constructor.ConstructorError(None, None, "aliases are refused", self.peek_event().start_mark)
+            raise yaml.constructor.ConstructorError(None, None, "aliases are refused", None)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -121,7 +122,7 @@ class _UniqueKeys(yaml.SafeLoader):
 def load_yaml(data: bytes, *, where: str) -> Any:
     """Parse YAML (or JSON, its subset) with unique keys. Raises ``PolicyError``."""
     try:
-        return yaml.load(data.decode("utf-8"), _UniqueKeys)  # noqa: S506 (a SafeLoader)
+        return yaml.load(data.decode("utf-8"), _UniqueKeys)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as cause:
         raise PolicyError(f"not readable YAML: {' '.join(str(cause).split())}", where=where) from cause
 
@@ -145,7 +146,9 @@ class _Reader:
         if not isinstance(value, dict):
             raise self.fail(path, f"expected a mapping, found {type(value).__name__}")
         if unknown := sorted(set(value) - known):
-            raise self.fail(f"{path}.{unknown[0]}", f"unknown field {unknown[0]!r}", f"known: {', '.join(sorted(known))}")
+            raise self.fail(
+                f"{path}.{unknown[0]}", f"unknown field {unknown[0]!r}", f"known: {', '.join(sorted(known))}"
+            )
         if missing := sorted(required - set(value)):
             raise self.fail(path, f"the field {missing[0]!r} is missing")
         return value
@@ -157,7 +160,9 @@ class _Reader:
         }  # fmt: skip
         top = self.fields(value, "$", known, {"version", "name", "error_rate", "expires_after", "tiers"})
         if top["version"] is not VERSION and top["version"] != VERSION:
-            raise self.fail("$.version", f"policy version {top['version']!r} is unknown", f"this program reads {VERSION}")
+            raise self.fail(
+                "$.version", f"policy version {top['version']!r} is unknown", f"this program reads {VERSION}"
+            )
         error_rate = self.decimal(top["error_rate"], "$.error_rate")
         if not Decimal(0) < error_rate <= Decimal("0.5"):
             raise self.fail("$.error_rate", f"{error_rate} is not above 0 and at most 0.5")
@@ -170,7 +175,9 @@ class _Reader:
             tiers=tiers,
             suites={
                 key: self.text(source, f"$.suites.{key}")
-                for key, source in self.fields(top.get("suites") or {}, "$.suites", set(top.get("suites") or {}), set()).items()
+                for key, source in self.fields(
+                    top.get("suites") or {}, "$.suites", set(top.get("suites") or {}), set()
+                ).items()
             },
             self_approval=self.flag(top.get("self_approval", False), "$.self_approval"),
             accept_imported=self.flag(top.get("accept_imported", False), "$.accept_imported"),
@@ -213,7 +220,7 @@ class _Reader:
         if name not in METRICS:
             raise self.fail(f"{path}.measure", f"unknown measure {name!r}", f"known: {', '.join(sorted(METRICS))}")
         metric = METRICS[name]
-        directions = [cast(Direction, key) for key in ("at_most", "at_least") if key in line]
+        directions: list[Direction] = [key for key in DIRECTIONS if key in line]
         if len(directions) != 1:
             raise self.fail(path, "expected exactly one of at_most and at_least", "write two lines for two bounds")
         direction = directions[0]
@@ -235,7 +242,7 @@ class _Reader:
             raise self.fail(
                 path,
                 f"at_most on {name} needs a control suite",
-                "name a suite of the same format that the model must score above chance on: a broken engine is not a harmless model",
+                "a broken engine is no harmless model: name a suite of the same format to be scored above chance",
             )
         settings = line.get("settings", {})
         if not isinstance(settings, dict):

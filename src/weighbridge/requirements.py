@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from weighbridge.canonical import Json
 from weighbridge.metrics import METRICS, Metric
@@ -61,11 +61,11 @@ class AnyOf:
     branches: tuple[Requirement, ...]
     why: str = ""
     path: str = "$"
+    join: ClassVar[Literal["any_of"]] = "any_of"
 
     def to_json(self) -> dict[str, Json]:
         """The policy's own form of this line."""
-        why: dict[str, Json] = {"why": self.why} if self.why else {}
-        return {"any_of": [branch.to_json() for branch in self.branches]} | why
+        return _joined(self)
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,19 @@ class AllOf:
     branches: tuple[Requirement, ...]
     why: str = ""
     path: str = "$"
+    join: ClassVar[Literal["all_of"]] = "all_of"
 
     def to_json(self) -> dict[str, Json]:
         """The policy's own form of this line."""
-        why: dict[str, Json] = {"why": self.why} if self.why else {}
-        return {"all_of": [branch.to_json() for branch in self.branches]} | why
+        return _joined(self)
 
 
 Requirement: TypeAlias = Bound | AnyOf | AllOf
+
+
+def _joined(line: AnyOf | AllOf) -> dict[str, Json]:
+    why: dict[str, Json] = {"why": line.why} if line.why else {}
+    return {line.join: [branch.to_json() for branch in line.branches]} | why
 
 
 def bounds(requirement: Requirement, share: int = 1) -> Iterator[tuple[Bound, int]]:

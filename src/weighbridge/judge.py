@@ -1,0 +1,200 @@
+"""Judging: a pure function of (policy, evidence, time). Anyone with the bundle can replay it and get the same bytes.
+
+What is controlled: the probability of a tier more open than the truth warrants is at most the policy's
+``error_rate``. Lines joined by AND are each tested at it (intersection-union: a wrong grant needs one particular
+false line to be "met"); the m branches of an ``any_of`` at error_rate / m. "Not met" is a separate one-sided test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+
+from weighbridge.errors import EvidenceError
+from weighbridge.evidence import Evidence
+from weighbridge.policy import TIERS, Policy
+from weighbridge.proof import disorder, prove
+from weighbridge.requirements import Bound, Requirement
+from weighbridge.times import SKEW, format_time, parse_time
+from weighbridge.verdicts import Judgement, Outcome, TierVerdict, Verdict, conjunction, disjunction
+
+
+def judge(policy: Policy, evidence: Sequence[Evidence], *, checkpoint: str, at: str) -> Judgement:
+    """The judgement of ``policy`` on ``checkpoint`` (its digest), from ``evidence``, at the time ``at`` (RFC 3339).
+
+    Raises ``EvidenceError`` for evidence of another checkpoint, two records of one question, or evidence that was
+    made more than five minutes after ``at``.
+    """
+    case = _Case(policy, _admitted(evidence, checkpoint, parse_time(at, where="time")))
+    tiers: list[TierVerdict] = []
+    so_far: list[Outcome] = []
+    granted = "held"
+    for tier in TIERS:
+        if tier not in policy.tiers:
+            continue
+        own = tuple(case.verdict(line, policy.error_rate) for line in policy.tiers[tier])
+        so_far += [verdict.outcome for verdict in own]
+        outcome = conjunction(so_far)
+        if outcome == "met":
+            granted = tier
+        elif outcome == "undecided" and not tiers:
+            granted = "undecided"
+        tiers.append(TierVerdict(tier, outcome, own))
+    leaves = [leaf for result in tiers for verdict in result.own for leaf in verdict.leaves()]
+    used = sorted({record for leaf in leaves for record in leaf.evidence})
+    return Judgement(
+        checkpoint=checkpoint,
+        policy=policy.name,
+        policy_digest=policy.digest,
+        error_rate=format(policy.error_rate, "f"),
+        at=at,
+        expires_at=format_time(parse_time(at, where="time") + policy.expires_after),
+        tier=granted,  # type: ignore[arg-type]
+        tiers=tuple(tiers),
+        evidence=tuple(used),
+        post_hoc=any(leaf.post_hoc for leaf in leaves),
+        notice=policy.notice,
+    )
+
+
+def _admitted(evidence: Sequence[Evidence], checkpoint: str, at: datetime) -> list[Evidence]:
+    seen: set[str] = set()
+    for record in evidence:
+        name = f"evidence {record.question.digest[7:19]} ({record.question.measure})"
+        if record.question.checkpoint != checkpoint:
+            raise EvidenceError(
+                f"is about another checkpoint, {record.question.checkpoint}",
+                where=name,
+                remedy=f"judge {checkpoint} by its own",
+            )
+        if record.question.digest in seen:
+            raise EvidenceError("a second record of the same question", where=name, remedy="the first one counts")
+        if parse_time(record.made, where=name) > at + SKEW:
+            raise EvidenceError(f"was made at {record.made}, after now", where=name, remedy="mend the clock")
+        seen.add(record.question.digest)
+    return sorted(evidence, key=lambda record: record.question.digest)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One policy against the admitted evidence."""
+
+    policy: Policy
+    evidence: Sequence[Evidence]
+
+    def verdict(self, line: Requirement, alpha: Decimal) -> Verdict:
+        if isinstance(line, Bound):
+            return self.bound(line, alpha)
+        join = line.join
+        share = alpha / len(line.branches) if join == "any_of" else alpha
+        branches = tuple(self.verdict(branch, share) for branch in line.branches)
+        outcomes = [branch.outcome for branch in branches]
+        outcome = disjunction(outcomes) if join == "any_of" else conjunction(outcomes)
+        counts = ", ".join(f"{outcomes.count(kind)} {kind.replace('_', ' ')}" for kind in sorted(set(outcomes)))
+        return Verdict(line.path, outcome, f"{join}: {counts}", why=line.why, join=join, branches=branches)
+
+    def bound(self, line: Bound, alpha: Decimal) -> Verdict:
+        """Every question that the line matches must be met: nobody may pick the decoding that looks best."""
+        found = [record for record in self.evidence if matches(line, record)]
+        blank = Verdict(
+            path=line.path,
+            outcome="undecided",
+            reason="",
+            metric=line.metric,
+            suite=line.suite,
+            direction=line.direction,
+            threshold=format(line.threshold, "f"),
+            alpha=format(alpha, "f"),
+            why=line.why,
+        )
+        if not found:
+            return replace(blank, reason=self.absent(line))
+        verdicts = [self.one(line, alpha, record, blank) for record in found]
+        worst = min(verdicts, key=lambda verdict: ("not_met", "undecided", "met").index(verdict.outcome))
+        return replace(
+            worst,
+            evidence=tuple(sorted({digest for verdict in verdicts for digest in verdict.evidence})),
+            post_hoc=any(verdict.post_hoc for verdict in verdicts),
+        )
+
+    def absent(self, line: Bound) -> str:
+        asked = f"{line.spec.measure} on the suite {line.suite!r}" if line.suite else line.spec.measure
+        limited = any(
+            record.asked == "limit" and record.question.suite is not None and record.question.suite.name == line.suite
+            for record in self.evidence
+        )
+        return f"no evidence: {asked} was {'only asked with --limit' if limited else 'not measured'}"
+
+    def one(self, line: Bound, alpha: Decimal, record: Evidence, blank: Verdict) -> Verdict:
+        blank = replace(
+            blank,
+            evidence=(record.digest,),
+            post_hoc=record.plan is None or record.plan.policy != self.policy.digest,
+        )
+        if record.question.settings.get("imported") and not self.policy.accept_imported:
+            return replace(blank, reason="the evidence is imported, and the policy does not accept imports")
+        if line.spec.field in record.undecided:
+            return replace(blank, reason=record.undecided[line.spec.field])
+        if line.spec.kind == "exact":
+            return _exact(line, record, blank)
+        if objection := self.objection(line, alpha, record):
+            return replace(
+                prove(line, alpha, self.policy.error_rate, record, blank), outcome="undecided", reason=objection
+            )
+        return prove(line, alpha, self.policy.error_rate, record, blank)
+
+    def objection(self, line: Bound, alpha: Decimal, record: Evidence) -> str | None:
+        """Why the numbers, whatever they are, decide nothing."""
+        if problem := disorder(record):
+            return problem
+        if guard := line.spec.guard:
+            bad = [item.values.get(guard, 1.0) for item in record.observations]
+            rate = sum(bad) / len(bad) if bad else 0.0
+            if rate > line.spec.guard_at_most:
+                return f"{rate:.0%} of the responses are {guard}, above {line.spec.guard_at_most:.0%}: nothing to judge"
+        if line.spec.chance and line.direction == "at_most":
+            return self.uncontrolled(line, alpha, record)
+        return None
+
+    def uncontrolled(self, line: Bound, alpha: Decimal, record: Evidence) -> str | None:
+        """A broken engine must not pass as a harmless model: the control suite must be proved above chance."""
+        for control in self.evidence:
+            suite, own = control.question.suite, record.question.suite
+            if suite is None or own is None or suite.name != line.control or suite.format != own.format:
+                continue
+            same_run = control.question.settings == record.question.settings
+            if control.question.measure != line.spec.measure or control.asked == "limit" or not same_run:
+                continue
+            proof = Bound(line.metric, "at_least", Decimal(suite.chance or 0), suite.name, path=line.path)
+            blank = Verdict(line.path, "undecided", "")
+            numbers = prove(proof, alpha, self.policy.error_rate, control, blank)
+            if numbers.lower is not None and Decimal(numbers.lower) > proof.threshold and not disorder(control):
+                return None
+        return f"the control suite {line.control!r} is not proved above chance under the same settings"
+
+
+def matches(line: Bound, record: Evidence) -> bool:
+    """Whether a record speaks to a line. Evidence asked with ``--limit`` never does."""
+    question = record.question
+    return (
+        question.measure == line.spec.measure
+        and record.asked != "limit"
+        and (question.suite.name if question.suite else None) == line.suite
+        and all(question.settings.get(key) == value for key, value in line.settings.items())
+    )
+
+
+def _exact(line: Bound, record: Evidence, blank: Verdict) -> Verdict:
+    field = line.spec.field
+    if field not in record.metrics:
+        return replace(blank, reason=f"the evidence does not count {field}")
+    found = [finding for finding in record.findings if finding.metric == field]
+    count = len(found)
+    met = count <= line.threshold if line.direction == "at_most" else count >= line.threshold
+    first = f": {found[0].where}: {found[0].message}" if found else ""
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    return replace(
+        blank, outcome="met" if met else "not_met", reason=f"{count} {field}{first}{more}", estimate=str(count)
+    )

@@ -1,0 +1,163 @@
+"""Where evidence lies: one folder, files named by question digest. Interrupted work resumes from its journal.
+
+    <question>.json              the record that counts
+    <question>.part.jsonl        the journal of work under way, one line a cluster
+    superseded/<record>.json     what a longer record of the same order replaced, kept for replay
+    later/<record>.json          a second record that does not continue the first: listed, never selected
+
+Everything a journal holds after its last whole line is dropped on reading; nothing is measured twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from weighbridge import canonical, structure
+from weighbridge.errors import EvidenceError, StorageError
+from weighbridge.evidence import Evidence, Observation, Question, from_bytes, to_json
+from weighbridge.files import read, write_atomic
+
+
+class EvidenceStore:
+    """Evidence in a folder. Reading needs no lock; whoever measures holds ``lock()``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, question: Question) -> Path:
+        """The file of the record that counts."""
+        return self.folder / f"{_hex(question.digest)}.json"
+
+    def load(self) -> list[Evidence]:
+        """The records that count, by question digest. Raises ``EvidenceError`` for a file that is not what it says."""
+        records = []
+        for path in sorted(self.folder.glob("*.json")) if self.folder.is_dir() else []:
+            record = from_bytes(read(path, error=EvidenceError), where=str(path))
+            if path.stem != _hex(record.question.digest):
+                raise EvidenceError(
+                    "the file name is not the digest of its question", where=str(path), remedy="do not rename evidence"
+                )
+            records.append(record)
+        return records
+
+    def later(self) -> list[Path]:
+        """Records that were made after the one that counts and do not continue it."""
+        return sorted((self.folder / "later").glob("*.json"))
+
+    def get(self, question: Question) -> Evidence | None:
+        """The record that counts for ``question``, if there is one."""
+        path = self.path(question)
+        return from_bytes(read(path, error=EvidenceError), where=str(path)) if path.exists() else None
+
+    def put(self, record: Evidence) -> Evidence:
+        """Keep ``record``; returns the one that counts, which is the first unless this one continues it."""
+        first = self.get(record.question)
+        data = canonical.dumps(to_json(record))
+        if first is not None:
+            if not record.extends(first):
+                write_atomic(self.folder / "later" / f"{_hex(record.digest)}.json", data)
+                return first
+            if len(record.observations) == len(first.observations):
+                return first
+            write_atomic(self.folder / "superseded" / f"{_hex(first.digest)}.json", canonical.dumps(to_json(first)))
+        write_atomic(self.path(record.question), data)
+        return record
+
+    def journal(self, question: Question) -> Journal:
+        """The journal of ``question``, to be used as a context manager."""
+        return Journal(self.folder / f"{_hex(question.digest)}.part.jsonl", question)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Only one process measures into a folder at a time. Raises ``StorageError`` if another one does."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            stream = (self.folder / ".lock").open("wb")
+        except OSError as cause:
+            raise StorageError(cause.strerror or str(cause), where=str(self.folder)) from cause
+        with stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as cause:
+                raise StorageError(
+                    "another process is measuring into this folder", where=str(self.folder), remedy="wait for it"
+                ) from cause
+            yield
+
+
+class Journal:
+    """Answers of a measurement under way: durable after every ``append``, readable after any kill."""
+
+    def __init__(self, path: Path, question: Question) -> None:
+        self.path = path
+        self.question = question
+        self.kept: list[Observation] = []
+        self._stream: BinaryIO | None = None
+
+    def __enter__(self) -> Journal:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self.path.open("a+b")
+            self._stream.seek(0)
+            data = self._stream.read()
+            whole = data.rfind(b"\n") + 1
+            self.kept = self._parse(data[:whole])
+            self._stream.truncate(whole)
+            if not whole:
+                self._write([canonical.dumps({"question": self.question.digest})])
+        except OSError as cause:
+            raise StorageError(cause.strerror or str(cause), where=str(self.path)) from cause
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+    def append(self, clusters: Sequence[Sequence[Observation]]) -> None:
+        """Keep the observations of whole clusters, in order. On disk when this returns. Raises ``StorageError``."""
+        try:
+            self._write([canonical.dumps(to_json(list(cluster))) for cluster in clusters])
+        except OSError as cause:
+            raise StorageError(
+                f"cannot be written: {cause.strerror}",
+                where=str(self.path),
+                remedy="free space, then run again: it resumes",
+            ) from cause
+        self.kept.extend(item for cluster in clusters for item in cluster)
+
+    def remove(self) -> None:
+        """Drop the journal, once its record is stored."""
+        self.path.unlink(missing_ok=True)
+
+    def _write(self, lines: Sequence[bytes]) -> None:
+        if self._stream is None:
+            raise ValueError("the journal is not open")
+        self._stream.write(b"".join(line + b"\n" for line in lines))
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+
+    def _parse(self, data: bytes) -> list[Observation]:
+        kept: list[Observation] = []
+        for number, line in enumerate(data.splitlines(), start=1):
+            where = f"{self.path}:{number}"
+            value = canonical.loads(line, where=where, error=EvidenceError)
+            if number == 1:
+                if value != {"question": self.question.digest}:
+                    raise EvidenceError("the journal of another question", where=where, remedy="delete it")
+                continue
+            if not isinstance(value, list):
+                raise EvidenceError("expected an array of observations", where=where, remedy="delete the journal")
+            kept.extend(structure.parse(Observation, item, where=where, error=EvidenceError) for item in value)
+        return kept
+
+
+def _hex(digest: str) -> str:
+    return digest.removeprefix("sha256:")
