@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 from weighbridge import canonical, structure
 from weighbridge.canonical import Json
+from weighbridge.checkpoint.manifest import FileEntry, Manifest
 from weighbridge.errors import DecisionExpired, EvidenceError, InputError, PolicyError, VerificationError
 from weighbridge.statement import DECISION, Statement, Subject, check_digest, check_version, refused
 from weighbridge.times import SKEW, format_time, parse_time, whole_seconds
@@ -26,29 +27,6 @@ DecidedTier = Literal["open", "gated", "api", "held", "undecided"]
 DECIDED_TIERS: tuple[DecidedTier, ...] = get_args(DecidedTier)
 
 _DECIMAL = re.compile(r"0\.[0-9]{1,9}")
-
-
-class FileLike(Protocol):
-    """One file of a manifest: POSIX path relative to the checkpoint, size in bytes, SHA-256 in hex."""
-
-    @property
-    def path(self) -> str: ...
-
-    @property
-    def size(self) -> int: ...
-
-    @property
-    def sha256(self) -> str: ...
-
-
-class ManifestLike(Protocol):
-    """What a decision needs of ``weighbridge.checkpoint.Manifest``."""
-
-    @property
-    def files(self) -> Sequence[FileLike]: ...
-
-    @property
-    def digest(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +50,15 @@ class EvidenceRef:
 class Decision:
     """A decision. ``id`` is the digest of all the rest and is what approvals, successors and revocations name.
 
-    ``checkpoint`` is the manifest's digest and ``files`` its files, sorted by name; ``origin`` says what they were
-    converted from, if they were. ``judgement`` is the judge's output, whole. ``error_rate`` is a decimal string.
+    ``manifest`` names the files decided on; ``origin`` says what they were converted from, if they were.
+    ``judgement`` is the judge's output, whole. ``error_rate`` is a decimal string.
     ``signers`` holds the fingerprints of the trusted keys that signed; a draft has none.
     """
 
     id: str
     serial: int
     supersedes: str | None
-    checkpoint: str
-    files: tuple[Subject, ...]
+    manifest: Manifest
     origin: Mapping[str, Json] | None
     tier: DecidedTier
     policy: PolicyRef
@@ -94,9 +71,14 @@ class Decision:
     signers: tuple[str, ...] = field(default=(), compare=False)
 
     @property
+    def checkpoint(self) -> str:
+        """The checkpoint's digest, which is its manifest's."""
+        return self.manifest.digest
+
+    @property
     def statement(self) -> Statement:
         """The statement; its payload is what is signed, and is the file of a draft."""
-        return Statement(self.files, DECISION, {"id": self.id, **_rest(self)}, self.signers)
+        return Statement(_subjects(self.manifest), DECISION, {"id": self.id, **_rest(self)}, self.signers)
 
     @property
     def payload(self) -> bytes:
@@ -118,8 +100,7 @@ class Decision:
                 id=check_digest(form.id, where=f"{where} at $.predicate.id"),
                 serial=form.serial,
                 supersedes=form.supersedes,
-                checkpoint=form.checkpoint.digest,
-                files=statement.subjects,
+                manifest=_manifest(statement.subjects, where),
                 origin=form.checkpoint.origin,
                 tier=form.tier,
                 policy=form.policy,
@@ -132,18 +113,16 @@ class Decision:
                 signers=statement.signers,
             )
             _check(decision, where)
-            if form.checkpoint.files != len(decision.files):
-                raise InputError(f"counts {form.checkpoint.files} files and names {len(decision.files)}", where=where)
-            if _manifest_digest(decision.files) != decision.checkpoint:
+            if form.checkpoint.digest != decision.checkpoint:
                 raise InputError("the files that it names are not those of the checkpoint's digest", where=where)
             if _id(decision) != decision.id or decision.payload != statement.payload:
-                raise InputError("the id does not fit the rest", where=where)
+                raise InputError("its parts do not agree with its id", where=where)
         return decision
 
 
 def make_decision(
     *,
-    manifest: ManifestLike,
+    manifest: Manifest,
     judgement: Mapping[str, Json],
     policy: Mapping[str, Json],
     evidence: Sequence[tuple[str, str]],
@@ -176,8 +155,7 @@ def make_decision(
         id="",
         serial=serial,
         supersedes=supersedes,
-        checkpoint=manifest.digest,
-        files=tuple(sorted(Subject(file.path, file.sha256, file.size) for file in manifest.files)),
+        manifest=manifest,
         # Through canonical JSON and back: what is recorded shares nothing with the caller, and 1.0 is 1.
         origin=None if origin is None else _plain(origin),
         tier=tier,
@@ -202,7 +180,7 @@ def check_expiry(decision: Decision, now: datetime) -> None:
 
     Expiry forbids a new release or serving; what was released before stays authentic.
     """
-    if decision.decided_at > now + SKEW:
+    if decision.decided_at - now > SKEW:
         raise VerificationError(
             f"decided at {format_time(decision.decided_at)}, which lies in the future",
             where=f"decision {decision.id}",
@@ -283,7 +261,7 @@ def _rest(decision: Decision) -> dict[str, Any]:
         "supersedes": decision.supersedes,
         "checkpoint": {
             "digest": decision.checkpoint,
-            "files": len(decision.files),
+            "files": len(decision.manifest.files),
             "origin": decision.origin,
         },
         "tier": decision.tier,
@@ -302,7 +280,7 @@ def _rest(decision: Decision) -> dict[str, Any]:
 
 
 def _id(decision: Decision) -> str:
-    return canonical.digest(Statement(decision.files, DECISION, _rest(decision)).to_json())
+    return canonical.digest(Statement(_subjects(decision.manifest), DECISION, _rest(decision)).to_json())
 
 
 def _check(decision: Decision, where: str) -> None:
@@ -327,7 +305,8 @@ def _check(decision: Decision, where: str) -> None:
         raise InputError(f"{decision.error_rate!r:.40} is no error rate", where=f"{where} at error_rate")
     if decision.expires_at <= decision.decided_at:
         raise InputError("expires before it is decided", where=f"{where} at expires_at")
-    _check_names(decision.files, where)
+    if not decision.manifest.files:
+        raise InputError("the checkpoint has no files", where=where)
 
 
 def _check_judgement(decision: Decision, where: str) -> None:
@@ -347,27 +326,19 @@ def _check_judgement(decision: Decision, where: str) -> None:
             raise InputError(f"the judgement's {name} is not the decision's", where=f"{where} at judgement.{name}")
     used = decision.judgement.get("evidence", [])
     records = {one.record for one in decision.evidence}
-    if not isinstance(used, list) or any(record not in records for record in used):
+    if not isinstance(used, list) or not all(isinstance(one, str) and one in records for one in used):
         raise InputError("the judgement rests on evidence that is not listed", where=f"{where} at evidence")
 
 
-def _check_names(files: tuple[Subject, ...], where: str) -> None:
-    """Names that every file system takes for the same, distinct files inside one directory."""
-    if not files:
-        raise InputError("names no file", where=where)
-    folded: dict[str, str] = {}
-    for file in files:
-        parts = file.name.split("/")
-        if file.size is None or any(part in ("", ".", "..") for part in parts) or set(file.name) & set("\\\0"):
-            raise InputError(f"{file.name!r:.120} is no file of a checkpoint", where=where)
-        if (other := folded.setdefault(file.name.casefold(), file.name)) != file.name:
-            raise InputError(f"the names {other!r} and {file.name!r} collide", where=where)
+def _subjects(manifest: Manifest) -> tuple[Subject, ...]:
+    return tuple(Subject(file.path, file.sha256, file.size) for file in manifest.files)
 
 
-def _manifest_digest(files: tuple[Subject, ...]) -> str:
-    from weighbridge.checkpoint import FileEntry, Manifest
-
-    return Manifest(tuple(FileEntry(file.name, file.size or 0, file.sha256) for file in files)).digest
+def _manifest(subjects: tuple[Subject, ...], where: str) -> Manifest:
+    for subject in subjects:
+        if subject.size is None:
+            raise InputError(f"the subject {subject.name!r:.120} is no file: it has no size", where=where)
+    return Manifest(tuple(FileEntry(one.name, one.size or 0, one.sha256) for one in subjects))
 
 
 def _plain(value: Mapping[str, Json]) -> dict[str, Json]:

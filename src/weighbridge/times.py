@@ -27,7 +27,10 @@ def format_time(time: datetime) -> str:
     """``time`` in the form above, fractions of a second cut off. Raises ``InputError`` if it has no time zone."""
     if time.tzinfo is None:
         raise InputError(f"{time.isoformat()} has no time zone", where="time", remedy="pass an aware datetime")
-    utc = time.astimezone(UTC)
+    try:
+        utc = time.astimezone(UTC)
+    except OverflowError as cause:
+        raise InputError(f"{time.isoformat()} is no year that UTC can name", where="time") from cause
     return f"{utc.year:04d}-{utc:%m-%dT%H:%M:%S}Z"
 
 

@@ -52,7 +52,7 @@ def make_approval(
     end = whole_seconds(expires_at, where=f"{where} at expires_at")
     if end <= begin:
         raise InputError("expires before it is given", where=where)
-    if begin + SKEW < decision.decided_at or begin >= decision.expires_at:
+    if decision.decided_at - begin > SKEW or begin >= decision.expires_at:
         raise InputError("given outside the time for which the decision holds", where=where)
     return Statement(
         _subjects(decision.id, decision.checkpoint),
@@ -145,9 +145,9 @@ def _check(approval: Approval, decision: Decision, action: Action, at: datetime,
         raise VerificationError(f"approves another decision, {approval.decision}", where=where)
     if approval.action != action:
         raise VerificationError(f"approves {approval.action!r}, not {action!r}", where=where)
-    if approval.approved_at > at + SKEW:
+    if approval.approved_at - at > SKEW:
         raise VerificationError(f"given at {format_time(approval.approved_at)}, which lies in the future", where=where)
-    if approval.approved_at + SKEW < decision.decided_at:
+    if decision.decided_at - approval.approved_at > SKEW:
         raise VerificationError("given before the decision was made", where=where)
     if at >= approval.expires_at:
         raise VerificationError(

@@ -68,7 +68,7 @@ def verify_import(
         raise VerificationError(f"is about another record of evidence, {found.record}", where=where)
     if log is not None and found.log != log:
         raise VerificationError(f"is about another log, {found.log}", where=where)
-    if found.imported_at > at + SKEW:
+    if found.imported_at - at > SKEW:
         raise VerificationError(f"imported at {format_time(found.imported_at)}, in the future", where=where)
     return found
 

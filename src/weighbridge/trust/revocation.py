@@ -75,7 +75,7 @@ def verify_revocations(
             where=where,
             remedy="get the current list",
         )
-    if revocations.issued > at + SKEW:
+    if revocations.issued - at > SKEW:
         raise VerificationError(f"issued at {format_time(revocations.issued)}, in the future", where=where)
     if at >= revocations.next_update:
         raise VerificationError(

@@ -39,7 +39,7 @@ class State:
 
 def check_clock(now: datetime, last_seen: datetime | None) -> None:
     """Raises ``VerificationError`` if the clock stands more than 5 minutes before a time that was seen already."""
-    if last_seen is not None and now + SKEW < last_seen:
+    if last_seen is not None and last_seen - now > SKEW:
         raise VerificationError(
             f"the clock went backwards: it says {format_time(now)}, but {format_time(last_seen)} has been seen",
             where="this machine's clock",
