@@ -59,6 +59,20 @@ def judge(policy: Policy, evidence: Sequence[Evidence], *, checkpoint: str, at: 
     )
 
 
+def standing(policy: Policy, evidence: Sequence[Evidence], record: Evidence) -> list[Verdict]:
+    """How every bound of the policy that ``record`` speaks to stands on it, among the other ``evidence``.
+
+    Whoever measures looks at this after every few clusters and stops once nothing is undecided.
+    """
+    others = [other for other in evidence if other.question.digest != record.question.digest]
+    case = _Case(policy, [*others, record])
+    return [
+        case.one(bound, policy.error_rate / share, record, case.blank(bound, policy.error_rate / share))
+        for bound, share in policy.bounds()
+        if matches(bound, record)
+    ]
+
+
 def _admitted(evidence: Sequence[Evidence], checkpoint: str, at: datetime) -> list[Evidence]:
     seen: set[str] = set()
     for record in evidence:
@@ -98,7 +112,19 @@ class _Case:
     def bound(self, line: Bound, alpha: Decimal) -> Verdict:
         """Every question that the line matches must be met: nobody may pick the decoding that looks best."""
         found = [record for record in self.evidence if matches(line, record)]
-        blank = Verdict(
+        blank = self.blank(line, alpha)
+        if not found:
+            return replace(blank, reason=self.absent(line))
+        verdicts = [self.one(line, alpha, record, blank) for record in found]
+        worst = min(verdicts, key=lambda verdict: ("not_met", "undecided", "met").index(verdict.outcome))
+        return replace(
+            worst,
+            evidence=tuple(sorted({digest for verdict in verdicts for digest in verdict.evidence})),
+            post_hoc=any(verdict.post_hoc for verdict in verdicts),
+        )
+
+    def blank(self, line: Bound, alpha: Decimal) -> Verdict:
+        return Verdict(
             path=line.path,
             outcome="undecided",
             reason="",
@@ -108,15 +134,6 @@ class _Case:
             threshold=format(line.threshold, "f"),
             alpha=format(alpha, "f"),
             why=line.why,
-        )
-        if not found:
-            return replace(blank, reason=self.absent(line))
-        verdicts = [self.one(line, alpha, record, blank) for record in found]
-        worst = min(verdicts, key=lambda verdict: ("not_met", "undecided", "met").index(verdict.outcome))
-        return replace(
-            worst,
-            evidence=tuple(sorted({digest for verdict in verdicts for digest in verdict.evidence})),
-            post_hoc=any(verdict.post_hoc for verdict in verdicts),
         )
 
     def absent(self, line: Bound) -> str:

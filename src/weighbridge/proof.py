@@ -39,7 +39,7 @@ def disorder(record: Evidence) -> str | None:
 
 
 def prove(line: Bound, alpha: Decimal, error_rate: Decimal, record: Evidence, blank: Verdict) -> Verdict:
-    """``blank`` filled with what ``record`` proves of ``line``: bounds (each one-sided at ``alpha``), interval, outcome."""
+    """``blank`` filled with what ``record`` proves of ``line``: bounds, each one-sided at ``alpha``, and the outcome."""
     field, suite = line.spec.field, record.question.suite
     values = [_value(item, field, line.direction) for item in record.observations]
     if suite is None or not values or any(value is None for value in values):
@@ -67,7 +67,7 @@ def prove(line: Bound, alpha: Decimal, error_rate: Decimal, record: Evidence, bl
         if len(observed) < (line.items or 0):
             return replace(shown, reason=f"{len(observed)} of the {line.items} items that the plan fixed were asked")
         observed = observed[: line.items]
-    clusters = list(_clusters(record, observed))
+    clusters = list(cluster_means(record, observed))
     common = {"largest": suite.largest_cluster, "binary": line.spec.binary, "errors": errors, "fixed": fixed}
     sided = mean_bounds(clusters, alpha=float(alpha), **common)
     marginal = mean_bounds(clusters, alpha=float(error_rate) / 2, **common)
@@ -101,7 +101,8 @@ def _value(item: Observation, field: str, direction: Direction) -> float | None:
     return item.values.get(field)
 
 
-def _clusters(record: Evidence, values: Sequence[float]) -> Iterator[ClusterMean]:
+def cluster_means(record: Evidence, values: Sequence[float]) -> Iterator[ClusterMean]:
+    """The clusters' means in the order of asking; ``values`` are the items', as many as are to count."""
     grouped: dict[str, list[float]] = {}
     for item, value in zip(record.observations, values, strict=False):
         grouped.setdefault(item.cluster, []).append(value)

@@ -1,0 +1,13 @@
+"""The command line: parses, builds, renders, chooses the exit code. Each command loads its module when it is run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. The console script passes it to the shell."""
+    from weighbridge.cli.app import run
+
+    return run(sys.argv[1:] if arguments is None else list(arguments))

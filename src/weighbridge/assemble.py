@@ -1,0 +1,137 @@
+"""From a checkpoint and a policy to the measures that answer it: suites resolved, one engine shared, loaded last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from weighbridge.canonical import Json
+from weighbridge.checkpoint import Checkpoint
+from weighbridge.errors import InputError
+from weighbridge.measures.capability import Capability
+from weighbridge.measures.integrity import Integrity
+from weighbridge.measures.interface import ExactMeasure, SampledMeasure
+from weighbridge.measures.licensing import Licensing
+from weighbridge.measures.safety import Safety
+from weighbridge.metrics import METRICS
+from weighbridge.policy import Policy
+from weighbridge.suites.interface import Generation, MultipleChoice, Suite
+from weighbridge.suites.resolve import resolve_suite
+from weighbridge.weigh import Measures
+
+if TYPE_CHECKING:
+    from weighbridge.engines.torch_engine import TorchEngine
+    from weighbridge.plan import Step
+
+ALWAYS = {"capability": ("general",), "safety": ("unsafe", "harmless")}
+"""Built-in suites that are asked of every checkpoint, at least a little: a report without them says too little."""
+
+
+def suites_of(policy: Policy, folder: Path, lm_eval_tasks: Path | None = None) -> dict[str, Suite]:
+    """Every suite that the policy names, by that name. Files are relative to ``folder``. Raises ``SuiteError``."""
+    names = {name for bound, _ in policy.bounds() for name in (bound.suite, bound.control) if name is not None}
+    return {name: _resolve(name, policy.suites.get(name), folder, lm_eval_tasks) for name in sorted(names)}
+
+
+def _resolve(name: str, source: str | None, folder: Path, lm_eval_tasks: Path | None) -> Suite:
+    if source is None:
+        return replace(resolve_suite(name, lm_eval_tasks=lm_eval_tasks), name=name)
+    is_file = not source.startswith("lm-eval:")
+    return replace(resolve_suite(str(folder / source) if is_file else source, lm_eval_tasks=lm_eval_tasks), name=name)
+
+
+class Workbench:
+    """Builds the measures of one checkpoint. The engine is loaded when the first answer is asked for."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, *, device: str = "auto", dtype: str = "float32", lm_eval_tasks: Path | None = None
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.device = device
+        self.dtype = dtype
+        self.lm_eval_tasks = lm_eval_tasks
+        self._engine: TorchEngine | None = None
+        self._settings: Mapping[str, Json] | None = None
+
+    @property
+    def settings(self) -> Mapping[str, Json]:
+        """The engine's settings: part of every sampled question."""
+        if self._settings is None:
+            from weighbridge.engines.torch_settings import settings_for
+
+            self._settings = settings_for(self.checkpoint.root, device=self.device, dtype=self.dtype)
+        return self._settings
+
+    def engine(self) -> TorchEngine:
+        """The engine, loaded once."""
+        if self._engine is None:
+            from weighbridge.engines.torch_engine import TorchEngine
+
+            self._engine = TorchEngine(self.checkpoint.root, device=self.device, dtype=self.dtype)
+        return self._engine
+
+    def close(self) -> None:
+        """Free the model."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def measures(self, policy: Policy, folder: Path) -> Measures:
+        """Everything that the policy asks, and the built-in suites."""
+        suites = suites_of(policy, folder, self.lm_eval_tasks)
+        asked = {(measure, name) for measure, names in ALWAYS.items() for name in names}
+        for bound, _ in policy.bounds():
+            if bound.spec.kind == "sampled":
+                asked |= {(bound.spec.measure, name) for name in (bound.suite, bound.control) if name is not None}
+        for name in (name for _, name in asked if name not in suites):
+            suites[name] = resolve_suite(name)
+        return Measures(
+            exact=[self.exact("integrity"), self.exact("licensing")],
+            sampled=[self.sampled(measure, suites[name]) for measure, name in sorted(asked)],
+        )
+
+    def exact(self, measure: str) -> ExactMeasure:
+        """An exact measure by name. Raises ``InputError`` for an unknown one."""
+        if measure == "integrity":
+            return Integrity(self.checkpoint)
+        if measure == "licensing":
+            return Licensing(self.checkpoint)
+        raise _unknown(measure)
+
+    def sampled(
+        self, measure: str, suite: Suite, *, limit: int | None = None, complete: bool = False
+    ) -> SampledMeasure:
+        """A sampled measure by name. Raises ``InputError`` for an unknown one."""
+        digest = self.checkpoint.digest
+        if measure == "capability":
+            return Capability(digest, suite, self.settings, self.engine, limit=limit, complete=complete)
+        if measure == "safety":
+            return Safety(digest, suite, self.settings, self.engine, limit=limit)
+        raise _unknown(measure)
+
+    def estimate(self, step: Step, suite: Suite | None) -> float:
+        """Seconds that a step on ``suite`` may take at most, roughly: work by model size, on a machine of 50 GFLOP/s.
+
+        Generated tokens count tenfold, since decoding is bound by memory and not by arithmetic.
+        """
+        if suite is None:
+            return 2.0 * sum(file.size for file in self.checkpoint.manifest.files) / 1e9
+        tokens = 0.0
+        items = suite.items[: step.items] if step.items else suite.items
+        for item in items:
+            content = item.content
+            if isinstance(content, MultipleChoice):
+                tokens += (len(content.context) + sum(map(len, content.continuations))) / 4
+            elif isinstance(content, Generation):
+                tokens += len(content.context) / 4 + 10 * content.max_tokens
+            else:
+                tokens += len(content.text) / 4 + 10 * 64
+        parameters = self.checkpoint.facts.parameters or 1e9
+        return 2.0 * tokens * parameters / 50e9
+
+
+def _unknown(measure: str) -> InputError:
+    known = sorted({metric.measure for metric in METRICS.values()})
+    return InputError(f"unknown measure {measure!r}", remedy=f"known: {', '.join(known)}")

@@ -1,0 +1,174 @@
+"""``weighbridge measure``: one measure alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from weighbridge.cli import options, progress, show
+from weighbridge.errors import StorageError
+from weighbridge.summary import summarise
+
+if TYPE_CHECKING:
+    from weighbridge.evidence import Evidence
+    from weighbridge.measures.interface import Answer, SampledMeasure
+
+
+@click.command("measure")
+@click.argument("measure", metavar="MEASURE")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--suite", "suite_name", metavar="SUITE", help="A suite: general, unsafe, harmless, a file, or lm-eval:NAME."
+)
+@click.option(
+    "--lm-eval-tasks", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="More lm-eval tasks."
+)
+@click.option("--complete", is_flag=True, help="Ask every item.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="The first N items in file order, as in lm-eval."
+)
+@click.option("--precision", type=click.FloatRange(0, 1, min_open=True), default=0.1, show_default=True,
+              help="Otherwise stop once every interval is at most this wide to either side.")  # fmt: skip
+@click.option("--samples", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Write one line an item.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.json", help="Write the evidence.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
+@options.json_option
+def command(
+    measure: str,
+    path: Path,
+    suite_name: str | None,
+    lm_eval_tasks: Path | None,
+    complete: bool,
+    limit: int | None,
+    precision: float,
+    samples: Path | None,
+    out: Path | None,
+    device: str,
+    dtype: str,
+    as_json: bool,
+) -> int:
+    """Run MEASURE (integrity, licensing, capability, safety) on the checkpoint at PATH, without a policy.
+
+    Sampled measures ask items in a seeded random order until the interval is narrow enough; --complete asks every
+    item. Evidence of --limit satisfies no requirement, since nobody drew those items at random.
+
+    \b
+    Example:
+      weighbridge measure capability ./my-model --suite general --samples samples.jsonl
+      weighbridge measure capability ./my-model --suite lm-eval:my_task --lm-eval-tasks ./tasks --complete
+    """
+    from weighbridge import canonical
+    from weighbridge.assemble import Workbench
+    from weighbridge.evidence import to_json
+    from weighbridge.files import write_atomic
+    from weighbridge.metrics import METRICS
+    from weighbridge.suites.resolve import resolve_suite
+    from weighbridge.times import format_time
+
+    if complete and limit is not None:
+        raise click.UsageError("--complete and --limit exclude each other")
+    kinds = {metric.measure: metric.kind for metric in METRICS.values()}
+    if measure not in kinds:
+        raise click.UsageError(f"unknown measure {measure!r}; known: {', '.join(sorted(kinds))}")
+    if (kinds[measure] == "sampled") != (suite_name is not None):
+        needs = "needs --suite" if suite_name is None else "takes no --suite"
+        raise click.UsageError(f"{measure} {needs}")
+    with progress.hashing(as_json) as hashed:
+        checkpoint = options.open_checkpoint(path, options.scratch(path), hashed)
+    bench = Workbench(checkpoint, device=device, dtype=dtype, lm_eval_tasks=lm_eval_tasks)
+    try:
+        if suite_name is None:
+            record = bench.exact(measure).examine(made=format_time(options.now()))
+        else:
+            suite = resolve_suite(suite_name, lm_eval_tasks=lm_eval_tasks)
+            asked = bench.sampled(measure, suite, limit=limit, complete=complete)
+            record = _ask(asked, complete, limit, precision, samples, as_json)
+    finally:
+        bench.close()
+    if out is not None:
+        write_atomic(out, canonical.dumps(to_json(record)))
+    value = summarise(record)
+    options.emit(as_json, value, lambda: show.summary(value))
+    return 0
+
+
+def _ask(
+    measure: SampledMeasure, complete: bool, limit: int | None, precision: float, samples: Path | None, quiet: bool
+) -> Evidence:
+    """Ask, listen, stop; ``samples`` gets one line an item as it is answered."""
+    from weighbridge.evidence import Evidence, Observation, seeded_order
+    from weighbridge.times import format_time
+    from weighbridge.weigh import LOOK, End, Progress
+
+    clusters = measure.suite.clusters
+    order = list(clusters) if limit is not None else seeded_order(measure.question, list(clusters))
+    kept: list[Observation] = []
+    start = time.monotonic()
+
+    def record() -> Evidence:
+        return Evidence(
+            question=measure.question,
+            kind="sampled",
+            made=format_time(options.now()),
+            asked="limit" if limit is not None else "complete" if complete else "sequential",
+            observations=tuple(kept),
+            metrics=tuple(measure.metrics),
+            calibrations=dict(measure.calibrations),
+            producer=dict(measure.producer),
+            cost={"seconds": round(time.monotonic() - start, 3), "tokens": float(measure.tokens)},
+        )
+
+    def progressed(end: End | None = None) -> None:
+        seconds = time.monotonic() - start
+        listen(Progress(measure.question, len(kept), measure.suite.ref.items, seconds, measure.tokens, (), end))
+
+    end: End = "exhausted"
+    with _lines(samples) as write, progress.listener(quiet) as listen:
+        for number, answers in enumerate(measure.ask([clusters[name] for name in order]), start=1):
+            kept += [answer.observation for answer in answers]
+            write(answers)
+            if number % LOOK == 0:
+                progressed()
+                if not complete and limit is None and _narrow(record(), precision):
+                    end = "settled"
+                    break
+        progressed(end)
+    return record()
+
+
+def _narrow(record: Evidence, precision: float) -> bool:
+    """Whether every interval reaches at most ``precision`` to either side of its middle."""
+    intervals = [metric["interval"] for metric in summarise(record)["metrics"].values()]
+    return all(interval and float(interval[1]) - float(interval[0]) <= 2 * precision for interval in intervals)
+
+
+@contextmanager
+def _lines(path: Path | None) -> Iterator[Callable[[Sequence[Answer]], None]]:
+    """What writes answers, one line an item; the file appears when it is whole."""
+    if path is None:
+        yield lambda _: None
+        return
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        with partial.open("w", encoding="utf-8") as stream:
+
+            def write(answers: Sequence[Answer]) -> None:
+                for answer in answers:
+                    item = answer.observation
+                    line = {"id": item.item, **answer.detail, "value": dict(item.values), "failed": item.failed}
+                    line |= {"cluster": item.cluster, "slice": item.slice}
+                    stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+            yield write
+        partial.replace(path)
+    except OSError as cause:
+        raise StorageError(f"cannot be written: {cause.strerror}", where=str(path)) from cause
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,92 @@
+"""Progress for people: one bar a question, with items, tokens a second, time left and the interval as it narrows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from weighbridge.evidence import Question
+from weighbridge.weigh import Progress
+
+
+def label(question: Question) -> str:
+    """How a question is named on the screen."""
+    return f"{question.measure} on {question.suite.name}" if question.suite else question.measure
+
+
+def narrowed(progress: Progress) -> str:
+    """The first interval of the requirements on a question, if there is one yet."""
+    for verdict in progress.verdicts:
+        if verdict.interval is not None:
+            return f"{float(verdict.interval[0]):.2f} to {float(verdict.interval[1]):.2f}"
+    return ""
+
+
+@contextmanager
+def listener(quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """What listens to a weighing: bars on a terminal, a line a question elsewhere, nothing if ``quiet``."""
+    if quiet:
+        yield lambda _: None
+    elif sys.stderr.isatty():
+        with _bars() as listen:
+            yield listen
+    else:
+        yield _line
+
+
+def _line(progress: Progress) -> None:
+    """One line when a question ends."""
+    if progress.end is None:
+        return
+    counted = f"{progress.items} of {progress.of} items, " if progress.of else ""
+    rate = f", {progress.tokens / progress.seconds:.0f} tokens/s" if progress.tokens and progress.seconds else ""
+    click.echo(f"{label(progress.question)}: {counted}{progress.end} in {progress.seconds:.1f} s{rate}", err=True)
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[Progress], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[state]}"),
+    )
+    tasks: dict[str, TaskID] = {}
+    with Bars(*columns, console=Console(stderr=True)) as bars:
+
+        def listen(progress: Progress) -> None:
+            digest = progress.question.digest
+            if digest not in tasks:
+                tasks[digest] = bars.add_task(label(progress.question), total=progress.of or 1, rate="", state="")
+            rate = f"{progress.tokens / progress.seconds:.0f} tokens/s" if progress.tokens and progress.seconds else ""
+            state = " ".join(part for part in (narrowed(progress), progress.end or "") if part)
+            done = progress.items if progress.of else int(progress.end is not None)
+            bars.update(tasks[digest], completed=done, rate=rate, state=state)
+            if progress.end is not None:
+                bars.stop_task(tasks[digest])
+
+        yield listen
+
+
+@contextmanager
+def hashing(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar of bytes while a checkpoint is hashed; None where nobody looks."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import DownloadColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bars
+
+    with Bars("hashing", DownloadColumn(), TransferSpeedColumn(), console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("hashing", total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)

@@ -1,0 +1,85 @@
+"""How a judgement looks in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+MARKS = {"met": ("met", "green"), "not_met": ("not met", "red"), "undecided": ("undecided", "yellow")}
+
+
+def judgement(value: Mapping[str, Any]) -> None:
+    """Print a judgement, given in its JSON form."""
+    for tier in value["tiers"]:
+        click.echo()
+        click.secho(f"{tier['tier']}", bold=True, nl=False)
+        click.echo(": ", nl=False)
+        outcome(tier["outcome"])
+        click.echo()
+        for verdict in tier["own"]:
+            line(verdict, indent=2)
+    click.echo()
+    click.echo("decision: ", nl=False)
+    click.secho(value["tier"], bold=True)
+    click.echo(f"by policy {value['policy']} at {value['at']}, until {value['expires_at']}")
+    if value["notice"]:
+        click.secho(f"notice: {value['notice']}", fg="yellow", bold=True)
+    if value["post_hoc"]:
+        click.echo("post hoc: some evidence was gathered under another policy, so the bar was chosen afterwards")
+
+
+def outcome(name: str, width: int = 0) -> None:
+    """Print an outcome in its colour."""
+    text, colour = MARKS[name]
+    click.secho(text.ljust(width), fg=colour, nl=False)
+
+
+def line(verdict: Mapping[str, Any], indent: int) -> None:
+    """Print one verdict; joined lines with their branches below."""
+    click.echo(" " * indent, nl=False)
+    outcome(verdict["outcome"], 10)
+    if verdict["join"]:
+        click.echo(verdict["reason"])
+        for branch in verdict["branches"]:
+            line(branch, indent + 2)
+        return
+    click.echo(f" {requirement(verdict)}")
+    click.echo(" " * (indent + 11) + verdict["reason"])
+
+
+def requirement(verdict: Mapping[str, Any]) -> str:
+    """``capability.accuracy on general, at least 0.4``."""
+    suite = f" on {verdict['suite']}" if verdict["suite"] else ""
+    return f"{verdict['metric']}{suite}, {verdict['direction'].replace('_', ' ')} {verdict['threshold']}"
+
+
+def result(value: Mapping[str, Any]) -> None:
+    """Print what ``weigh`` and ``decide`` end with."""
+    judgement(value["judgement"])
+    for problem in value["problems"].values():
+        click.secho(f"broken: {problem}", fg="red")
+    signed = "signed" if value["signed"] else "a draft, which nothing carries out: sign it with --sign KEY"
+    click.echo(f"decision {value['decision']} ({signed})")
+    click.echo(f"report: {Path(value['folder']) / 'report.html'}")
+
+
+def summary(value: Mapping[str, Any]) -> None:
+    """Print what a record of evidence says (``summarise``)."""
+    suite = f" on {value['suite']}" if value["suite"] else ""
+    click.secho(f"{value['measure']}{suite}", bold=True)
+    for name, count in value.get("counts", {}).items():
+        click.echo(f"  {name}: {value['undecided'].get(name) or count}")
+    for finding in value.get("findings", ()):
+        click.echo(f"    {finding['code']}  {finding['where']}: {finding['message']}")
+    for name, metric in value.get("metrics", {}).items():
+        estimate = "none" if metric["estimate"] is None else f"{float(metric['estimate']):.4f}"
+        low, high = metric["interval"] or (None, None)
+        interval = f", 95 % between {float(low):.4f} and {float(high):.4f}" if low and high else ", no interval"
+        click.echo(f"  {name}: {estimate}{interval}")
+    if value["suite"]:
+        failed = f", {value['failed']} failed" if value["failed"] else ""
+        click.echo(f"  {value['items']} of {value['suite_items']} items asked ({value['asked']}){failed}")
+    click.echo(f"  record {value['record']}")

@@ -1,0 +1,73 @@
+"""What a record of evidence says by itself, without a policy: plain scores with 95 % intervals, or counts. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weighbridge.evidence import Evidence
+from weighbridge.metrics import METRICS, Metric
+from weighbridge.proof import cluster_means
+from weighbridge.stats import JudgeErrors, mean_bounds
+
+LEVEL = 0.05
+
+
+def summarise(record: Evidence) -> dict[str, Any]:
+    """A record as JSON for people: what was asked, and for each metric the score with its marginal interval.
+
+    The interval may be looked at after any item (see docs/statistics.md). A judged metric has its plain rate as
+    ``estimate`` and the interval of the corrected rate; without a calibration there is no interval.
+    """
+    suite = record.question.suite
+    base: dict[str, Any] = {
+        "measure": record.question.measure,
+        "suite": None if suite is None else suite.name,
+        "question": record.question.digest,
+        "record": record.digest,
+        "asked": record.asked,
+        "made": record.made,
+        "items": len(record.observations),
+        "suite_items": None if suite is None else suite.items,
+        "failed": sum(item.failed is not None for item in record.observations),
+        "cost": dict(record.cost),
+    }
+    specs = [
+        METRICS[name] for name in (f"{record.question.measure}.{field}" for field in record.metrics) if name in METRICS
+    ]
+    if record.kind == "exact":
+        counts = {spec.field: sum(finding.metric == spec.field for finding in record.findings) for spec in specs}
+        findings = [
+            {"metric": one.metric, "code": one.code, "where": one.where, "message": one.message}
+            for one in record.findings
+        ]
+        return base | {"counts": counts, "undecided": dict(record.undecided), "findings": findings}
+    return base | {"metrics": {spec.field: _metric(record, spec) for spec in specs}}
+
+
+def _metric(record: Evidence, spec: Metric) -> dict[str, Any]:
+    direction = "at_least" if spec.higher == "better" else "at_most"
+    values = [
+        (0.0 if direction == "at_least" else 1.0) if item.failed is not None else item.values.get(spec.field)
+        for item in record.observations
+    ]
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values) or record.question.suite is None:
+        return {"estimate": None, "interval": None}
+    estimate = f"{sum(known) / len(known):.6f}"
+    calibration = record.calibrations.get(spec.field)
+    if record.asked == "limit" or (spec.judged and calibration is None):
+        return {"estimate": estimate, "interval": None}
+    errors = calibration and JudgeErrors(
+        calibration.true_positive, calibration.false_negative, calibration.false_positive, calibration.true_negative
+    )
+    bounds = mean_bounds(
+        list(cluster_means(record, known)),
+        alpha=LEVEL / 2,
+        largest=record.question.suite.largest_cluster,
+        binary=spec.binary,
+        errors=errors,
+        fixed=False,
+    )
+    if bounds.lower is None or bounds.upper is None:
+        return {"estimate": estimate, "interval": None}
+    return {"estimate": estimate, "interval": [f"{bounds.lower:.6f}", f"{bounds.upper:.6f}"]}
