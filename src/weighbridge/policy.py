@@ -26,9 +26,7 @@ from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any, Literal
 
-import yaml
-
-from weighbridge import canonical
+from weighbridge import canonical, strict_yaml
 from weighbridge.canonical import Json
 from weighbridge.errors import PolicyError
 from weighbridge.metrics import METRICS
@@ -101,30 +99,9 @@ class Policy:
                 )
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which no key stands twice and no alias expands."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.constructor.ConstructorError(None, None, "aliases are refused", None)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key, (key_node, _) in zip(keys, node.value, strict=True):
-            if not isinstance(key, str) or keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice or is no text", key_node.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
 def load_yaml(data: bytes, *, where: str) -> Any:
     """Parse YAML (or JSON, its subset) with unique keys. Raises ``PolicyError``."""
-    try:
-        return yaml.load(data.decode("utf-8"), _UniqueKeys)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as cause:
-        raise PolicyError(f"not readable YAML: {' '.join(str(cause).split())}", where=where) from cause
+    return strict_yaml.load(data, where=where, error=PolicyError)
 
 
 def load(data: bytes, *, where: str) -> Policy:

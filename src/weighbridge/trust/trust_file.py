@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from weighbridge.errors import InputError, PolicyError, SignerUnknown, VerificationError
+from weighbridge import strict_yaml
+from weighbridge.errors import InputError, SignerUnknown, VerificationError
 from weighbridge.files import read
 from weighbridge.statement import Statement, check_keyid, check_version
 from weighbridge.trust import dsse
@@ -143,16 +144,8 @@ def load_trust(path: Path, *, bundle: Path | None = None) -> Trust:
     ``bundle`` is what is to be verified: a trust file or key inside it is refused. Raises ``InputError`` naming
     the field: unknown versions, roles and fields, keys that stand twice in a mapping, keys that are no P-256 keys.
     """
-    from weighbridge.policy import load_yaml
-
-    where = str(path)
     _check_outside(path, bundle)
-    try:
-        value = load_yaml(read(path, limit=MAX_BYTES), where=where)
-    except PolicyError as cause:
-        raise InputError(cause.message, where=where, remedy=cause.remedy) from cause
-    except (KeyError, IndexError, AttributeError, TypeError) as cause:  # PyYAML on a value that belies its tag
-        raise InputError("not readable YAML: a value does not fit its tag", where=where) from cause
+    value = strict_yaml.load(read(path, limit=MAX_BYTES), where=str(path))
     return _Reader(path, bundle).trust(value)
 
 
