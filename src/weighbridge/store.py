@@ -70,8 +70,10 @@ class EvidenceStore:
         return record
 
     def journal(self, question: Question) -> Journal:
-        """The journal of ``question``, to be used as a context manager."""
-        return Journal(self.folder / f"{_hex(question.digest)}.part.jsonl", question)
+        """The journal of what ``question`` was answered beyond its record, to be used as a context manager."""
+        record = self.get(question)
+        start = () if record is None else record.observations
+        return Journal(self.folder / f"{_hex(question.digest)}.part.jsonl", question, start)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -92,12 +94,15 @@ class EvidenceStore:
 
 
 class Journal:
-    """Answers of a measurement under way: durable after every ``append``, readable after any kill."""
+    """Answers of a measurement under way: durable after every ``append``, readable after any kill.
 
-    def __init__(self, path: Path, question: Question) -> None:
+    ``observations`` begins with those of the stored record, ``start``, and grows.
+    """
+
+    def __init__(self, path: Path, question: Question, start: Sequence[Observation]) -> None:
         self.path = path
-        self.question = question
-        self.kept: list[Observation] = []
+        self.observations = list(start)
+        self._header = {"question": question.digest, "after": len(start)}
         self._stream: BinaryIO | None = None
 
     def __enter__(self) -> Journal:
@@ -107,10 +112,13 @@ class Journal:
             self._stream.seek(0)
             data = self._stream.read()
             whole = data.rfind(b"\n") + 1
-            self.kept = self._parse(data[:whole])
+            kept = self._parse(data[:whole])
+            if kept is None:  # a kill came between storing the record and dropping its journal
+                whole, kept = 0, []
             self._stream.truncate(whole)
             if not whole:
-                self._write([canonical.dumps({"question": self.question.digest})])
+                self._write([canonical.dumps(self._header)])
+            self.observations += kept
         except OSError as cause:
             raise StorageError(cause.strerror or str(cause), where=str(self.path)) from cause
         return self
@@ -131,7 +139,7 @@ class Journal:
                 where=str(self.path),
                 remedy="free space, then run again: it resumes",
             ) from cause
-        self.kept.extend(item for cluster in clusters for item in cluster)
+        self.observations.extend(item for cluster in clusters for item in cluster)
 
     def remove(self) -> None:
         """Drop the journal, once its record is stored."""
@@ -144,14 +152,15 @@ class Journal:
         self._stream.flush()
         os.fsync(self._stream.fileno())
 
-    def _parse(self, data: bytes) -> list[Observation]:
+    def _parse(self, data: bytes) -> list[Observation] | None:
+        """The observations in a journal; None if it does not continue the stored record."""
         kept: list[Observation] = []
         for number, line in enumerate(data.splitlines(), start=1):
             where = f"{self.path}:{number}"
             value = canonical.loads(line, where=where, error=EvidenceError)
             if number == 1:
-                if value != {"question": self.question.digest}:
-                    raise EvidenceError("the journal of another question", where=where, remedy="delete it")
+                if value != self._header:
+                    return None
                 continue
             if not isinstance(value, list):
                 raise EvidenceError("expected an array of observations", where=where, remedy="delete the journal")

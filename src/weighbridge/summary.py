@@ -6,8 +6,7 @@ from typing import Any
 
 from weighbridge.evidence import Evidence
 from weighbridge.metrics import METRICS, Metric
-from weighbridge.proof import cluster_means
-from weighbridge.stats import JudgeErrors, mean_bounds
+from weighbridge.proof import bounds_of, values_of
 
 LEVEL = 0.05
 
@@ -45,29 +44,13 @@ def summarise(record: Evidence) -> dict[str, Any]:
 
 
 def _metric(record: Evidence, spec: Metric) -> dict[str, Any]:
-    direction = "at_least" if spec.higher == "better" else "at_most"
-    values = [
-        (0.0 if direction == "at_least" else 1.0) if item.failed is not None else item.values.get(spec.field)
-        for item in record.observations
-    ]
-    known = [value for value in values if value is not None]
-    if not known or len(known) < len(values) or record.question.suite is None:
+    values = values_of(record, spec.field, 0.0 if spec.higher == "better" else 1.0)
+    if not values:
         return {"estimate": None, "interval": None}
-    estimate = f"{sum(known) / len(known):.6f}"
-    calibration = record.calibrations.get(spec.field)
-    if record.asked == "limit" or (spec.judged and calibration is None):
+    estimate = f"{sum(values) / len(values):.6f}"
+    if record.asked == "limit" or (spec.judged and spec.field not in record.calibrations):
         return {"estimate": estimate, "interval": None}
-    errors = calibration and JudgeErrors(
-        calibration.true_positive, calibration.false_negative, calibration.false_positive, calibration.true_negative
-    )
-    bounds = mean_bounds(
-        list(cluster_means(record, known)),
-        alpha=LEVEL / 2,
-        largest=record.question.suite.largest_cluster,
-        binary=spec.binary,
-        errors=errors,
-        fixed=False,
-    )
+    bounds = bounds_of(record, spec, values, LEVEL / 2)
     if bounds.lower is None or bounds.upper is None:
         return {"estimate": estimate, "interval": None}
     return {"estimate": estimate, "interval": [f"{bounds.lower:.6f}", f"{bounds.upper:.6f}"]}

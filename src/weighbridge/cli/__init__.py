@@ -7,7 +7,12 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code. The console script passes it to the shell."""
+    """Run one command; returns its exit code."""
     from weighbridge.cli.app import run
 
     return run(sys.argv[1:] if arguments is None else list(arguments))
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())

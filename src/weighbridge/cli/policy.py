@@ -65,10 +65,9 @@ def _print(policy: Policy) -> None:
 
 def _line(line: Requirement, indent: int) -> None:
     if isinstance(line, Bound):
-        value = {
-            "metric": line.metric, "suite": line.suite, "direction": line.direction, "threshold": format(line.threshold, "f")
-        }  # fmt: skip
-        click.echo(" " * indent + show.requirement(value))
+        threshold = format(line.threshold, "f")
+        shown = {"metric": line.metric, "suite": line.suite, "direction": line.direction, "threshold": threshold}
+        click.echo(" " * indent + show.requirement(shown))
         return
     click.echo(" " * indent + line.join)
     for branch in line.branches:
