@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trust_world import DECIDED, EXPIRES, NOW, POLICY, arguments, digest, draft, manifest
+from tests.trust_world import DECIDED, EXPIRES, NOW, POLICY, arguments, digest, draft, manifest
 
 from weighbridge import canonical
 from weighbridge.checkpoint.manifest import FileEntry, Manifest
@@ -122,7 +122,9 @@ json_values = st.recursive(
     seconds=st.integers(1, 10**9),
     origin=st.none() | st.dictionaries(st.text(max_size=5), json_values, max_size=2),
 )
-def test_round_trip(tier: str, more: dict[str, Any], records: dict[int, int], serial: int, seconds: int, origin: Any) -> None:
+def test_round_trip(
+    tier: str, more: dict[str, Any], records: dict[int, int], serial: int, seconds: int, origin: Any
+) -> None:
     decision = draft(
         judgement={**more, "tier": tier},
         evidence=[(digest(f"q{q}"), digest(f"r{r}")) for q, r in records.items()],

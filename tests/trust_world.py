@@ -62,7 +62,7 @@ def trust(thresholds: dict[Role, int] | None = None, **names: list[str]) -> Trus
 
 def manifest(*extra: str) -> Manifest:
     names = sorted({"config.json", "model.safetensors", "sub/tokenizer.json", *extra})
-    return Manifest(tuple(FileEntry(name, 100 + len(name), hashlib.sha256(name.encode()).hexdigest()) for name in names))
+    return Manifest(tuple(FileEntry(name, 100 + len(name), digest(name)[7:]) for name in names))
 
 
 POLICY: dict[str, Any] = {
@@ -79,7 +79,9 @@ def arguments(**changes: Any) -> dict[str, Any]:
     tier = changes.pop("tier", "open")
     judgement = {
         "tier": tier,
-        "tiers": [{"tier": "open", "outcome": "met", "own": [{"path": "$.tiers.open[0]", "estimate": "0", "items": 3}]}],
+        "tiers": [
+            {"tier": "open", "outcome": "met", "own": [{"path": "$.tiers.open[0]", "estimate": "0", "items": 3}]}
+        ],
         "evidence": [digest("record 2")],
     }
     return {

@@ -12,7 +12,7 @@ from weighbridge.errors import InputError
 def load(data: bytes, *, where: str, error: type[InputError] = InputError) -> Any:
     """The value in ``data``, made of safe YAML types (dates included). Raises ``error`` for everything else."""
     try:
-        return yaml.load(data.decode("utf-8"), _StrictLoader)  # noqa: S506 (a SafeLoader)
+        return yaml.load(data.decode("utf-8"), _StrictLoader)
     except UnicodeDecodeError as cause:
         raise error(f"not UTF-8: {cause.reason} at byte {cause.start}", where=where) from cause
     except RecursionError as cause:
@@ -26,7 +26,8 @@ def load(data: bytes, *, where: str, error: type[InputError] = InputError) -> An
 class _StrictLoader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.constructor.ConstructorError(None, None, "aliases are refused", self.peek_event().start_mark)
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.constructor.ConstructorError(None, None, "aliases are refused", mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from trust_world import (
+from tests.trust_world import (
     DECIDED,
     EXPIRES,
     NOW,
@@ -206,9 +206,7 @@ def test_the_decision_must_be_unexpired_only_when_it_is_approved() -> None:
 
 def forge(**changes: Any) -> bytes:
     """An approval with a changed predicate, signed by the approver, subjects made to fit."""
-    value = make_approval(
-        decided(), action="open", approved_at=NOW, expires_at=NOW + timedelta(days=7)
-    ).to_json()
+    value = make_approval(decided(), action="open", approved_at=NOW, expires_at=NOW + timedelta(days=7)).to_json()
     subject = changes.pop("subject", None)
     value["predicate"] = {**value["predicate"], **changes}
     value["subject"][1]["digest"]["sha256"] = str(value["predicate"].get("decision", ""))[7:]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trust_world import NOW, decided, digest, imported, key, keyid, manifest, revocations, trust
+from tests.trust_world import NOW, decided, digest, imported, key, keyid, manifest, revocations, trust
 
 from weighbridge import canonical
 from weighbridge.errors import InputError, SignerUnknown, StorageError, VerificationError
