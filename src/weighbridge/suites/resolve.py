@@ -1,0 +1,46 @@
+"""From what a person or a policy writes to the suite it means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from weighbridge.errors import SuiteError
+from weighbridge.suites import builtin, prompts
+from weighbridge.suites.interface import Suite
+from weighbridge.suites.task_yaml import load_task
+
+LM_EVAL = "lm-eval:"
+RESERVED = (*builtin.BUILTIN, *prompts.BUILTIN)
+"""Names of built-in suites, which no file of one's own can take."""
+
+
+def resolve_suite(name_or_path: str, *, lm_eval_tasks: Path | None = None) -> Suite:
+    """The suite that is meant: a built-in name, a task file (.yaml), a prompt set (.jsonl), or ``lm-eval:NAME``.
+
+    ``lm_eval_tasks`` is a folder of task files in which lm-eval looks first. Raises ``SuiteError``.
+    """
+    if name_or_path.startswith(LM_EVAL):
+        from weighbridge.suites.lm_eval_tasks import load_lm_eval_task  # imports lm-eval, which takes seconds
+
+        return load_lm_eval_task(name_or_path.removeprefix(LM_EVAL), tasks=lm_eval_tasks)
+    if name_or_path in builtin.BUILTIN:
+        return builtin.load_builtin(name_or_path)
+    if name_or_path in prompts.BUILTIN:
+        return prompts.load_prompts(name_or_path)
+    path = Path(name_or_path)
+    if path.suffix == ".jsonl":
+        suite = prompts.load_prompts(path)
+    elif path.suffix in (".yaml", ".yml"):
+        suite = load_task(path)
+    else:
+        raise SuiteError(
+            f"no such suite: {name_or_path!r}",
+            where="suite",
+            remedy=f"name a built-in one ({', '.join(RESERVED)}), a task file (.yaml), a prompt set (.jsonl), or "
+            "lm-eval:NAME",
+        )
+    if suite.name in RESERVED:
+        raise SuiteError(
+            f"the name {suite.name!r} belongs to a built-in suite", where=name_or_path, remedy="choose another name"
+        )
+    return suite
