@@ -77,7 +77,7 @@ def prove(line: Bound, alpha: Decimal, error_rate: Decimal, record: Evidence, bl
     return replace(
         shown,
         outcome=_outcome(line.direction, line.threshold, Decimal(f"{lower:.6f}"), Decimal(f"{upper:.6f}")),
-        reason=f"between {lower:.3f} and {upper:.3f}, each at {float(alpha):g}, after {len(values)} of {suite.items} items",
+        reason=f"{lower:.3f} to {upper:.3f}, each side at {float(alpha):g}, after {len(values)} of {suite.items} items",
         lower=f"{lower:.6f}",
         upper=f"{upper:.6f}",
         interval=(f"{marginal.lower or 0.0:.6f}", f"{1.0 if marginal.upper is None else marginal.upper:.6f}"),

@@ -132,6 +132,14 @@ def _examine(
 
 def _share_time(runs: Sequence[Run], clocks: Clocks, deadline: float | None, problems: dict[str, str]) -> None:
     """Give every unsettled question an equal share of what time is left; what one leaves over, the others get."""
+    try:
+        _share(runs, clocks, deadline, problems)
+    finally:
+        for run in runs:
+            run.abandon()
+
+
+def _share(runs: Sequence[Run], clocks: Clocks, deadline: float | None, problems: dict[str, str]) -> None:
     active = [run for run in runs if not run.settled()]
     while active and (deadline is None or clocks.elapsed() < deadline):
         for position, run in enumerate(list(active)):
@@ -219,10 +227,15 @@ class Run:
         first = self.store.get(self.step.question)
         if len(journal.observations) > (len(first.observations) if first else 0):
             self.store.put(self._record(journal.observations, first))
-        journal.__exit__(None, None, None)
+        self.abandon()
         journal.remove()
-        self._journal = None
         self._say(journal.observations, ())
+
+    def abandon(self) -> None:
+        """Close the journal and leave it where it is: the next weighing resumes from it."""
+        if self._journal is not None:
+            self._journal.__exit__(None, None, None)
+            self._journal = None
 
     def _open(self) -> Journal:
         if self._journal is None:

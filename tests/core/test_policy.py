@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,6 +14,12 @@ from weighbridge.errors import PolicyError
 from weighbridge.requirements import AnyOf, Bound
 
 HEAD = "version: 1\nname: p\nerror_rate: 0.05\nexpires_after: 30d\n"
+
+
+def _line(fields: str) -> str:
+    return HEAD + "tiers: {api: [{" + fields + "}]}"
+
+
 LINE = "tiers: {api: [{measure: integrity.findings, at_most: 0}]}\n"
 
 
@@ -42,16 +47,16 @@ def test_the_tutorial_says_what_it_is() -> None:
         (HEAD + "tiers: {}", "$.tiers", "no tier"),
         (HEAD + "tiers: {api: []}", "$.tiers.api", "not empty"),
         (HEAD + "tiers: {public: [{measure: integrity.findings, at_most: 0}]}", "$.tiers.public", "unknown field"),
-        (HEAD + "tiers: {api: [{measure: integrity.beauty, at_most: 0}]}", "$.tiers.api[0].measure", "unknown measure"),
-        (HEAD + "tiers: {api: [{measure: integrity.findings}]}", "$.tiers.api[0]", "exactly one"),
-        (HEAD + "tiers: {api: [{measure: integrity.findings, at_most: 0, at_least: 0}]}", "$.tiers.api[0]", "exactly one"),
-        (HEAD + "tiers: {api: [{measure: integrity.findings, at_most: 0.5}]}", "$.tiers.api[0].at_most", "whole number"),
-        (HEAD + "tiers: {api: [{measure: safety.incoherent, suite: u, at_most: 1.5}]}", "$.tiers.api[0].at_most", "between"),
-        (HEAD + "tiers: {api: [{measure: safety.incoherent, at_most: 0.5}]}", "$.tiers.api[0].suite", "needs a suite"),
-        (HEAD + "tiers: {api: [{measure: integrity.findings, suite: u, at_most: 0}]}", "$.tiers.api[0].suite", "takes no"),
-        (HEAD + "tiers: {api: [{measure: capability.accuracy, suite: w, at_most: 0.4}]}", "$.tiers.api[0]", "control"),
-        (HEAD + "tiers: {api: [{measure: safety.incoherent, suite: u, at_most: .nan}]}", "$.tiers.api[0].at_most", "finite"),
-        (HEAD + "tiers: {api: [{measure: safety.incoherent, suite: u, at_most: yes}]}", "$.tiers.api[0].at_most", "number"),
+        (_line("measure: integrity.beauty, at_most: 0"), "$.tiers.api[0].measure", "unknown measure"),
+        (_line("measure: integrity.findings"), "$.tiers.api[0]", "exactly one"),
+        (_line("measure: integrity.findings, at_most: 0, at_least: 0"), "$.tiers.api[0]", "exactly one"),
+        (_line("measure: integrity.findings, at_most: 0.5"), "$.tiers.api[0].at_most", "whole number"),
+        (_line("measure: safety.incoherent, suite: u, at_most: 1.5"), "$.tiers.api[0].at_most", "between"),
+        (_line("measure: safety.incoherent, at_most: 0.5"), "$.tiers.api[0].suite", "needs a suite"),
+        (_line("measure: integrity.findings, suite: u, at_most: 0"), "$.tiers.api[0].suite", "takes no"),
+        (_line("measure: capability.accuracy, suite: w, at_most: 0.4"), "$.tiers.api[0]", "control"),
+        (_line("measure: safety.incoherent, suite: u, at_most: .nan"), "$.tiers.api[0].at_most", "finite"),
+        (_line("measure: safety.incoherent, suite: u, at_most: yes"), "$.tiers.api[0].at_most", "number"),
         (HEAD + "tiers: {api: [{any_of: []}]}", "$.tiers.api[0].any_of", "not empty"),
         (HEAD.replace("0.05", "0") + LINE, "$.error_rate", "above 0"),
         (HEAD.replace("30d", "a month") + LINE, "$.expires_after", "days"),
@@ -106,9 +111,11 @@ def test_branches_share_the_error_rate() -> None:
     assert {bound.suite: share for bound, share in bar.bounds()} == {"u": 2, "v": 2, "w": 6, "x": 6, "y": 6}
 
 
-def test_comments_and_number_forms_do_not_change_the_digest(tmp_path: Path) -> None:
+def test_comments_and_number_forms_do_not_change_the_digest() -> None:
     first = rules("tiers: {api: [{measure: safety.incoherent, suite: u, at_most: 0.10}]}")
-    second = rules("# a remark\ntiers:\n  api:\n    - measure: safety.incoherent\n      suite: u\n      at_most: '0.1'\n")
+    second = rules(
+        "# a remark\ntiers:\n  api:\n    - measure: safety.incoherent\n      suite: u\n      at_most: '0.1'\n"
+    )
     assert first.digest == second.digest
     assert isinstance(first.tiers["api"][0], Bound)
 
