@@ -14,6 +14,8 @@ from weighbridge.errors import InputError, SuiteError
 
 MAX_BYTES = 1024 * 1024
 MAX_INCLUDES = 8
+MAX_DEPTH = 32
+MAX_VALUES = 100_000
 MAX_SHOTS = 1000
 MAX_TOKENS = 32_768
 DEFAULT_MAX_TOKENS = 256
@@ -111,7 +113,7 @@ _Loader.add_constructor("!function", _function)
 def read_fields(path: Path) -> TaskFields:
     """The task at ``path``. Raises ``SuiteError`` naming the file and the field."""
     merged = _read(path, [])
-    _find_code(merged, str(path), "", set())
+    _find_code(merged, str(path), "")
     return _Checker(merged, path).fields()
 
 
@@ -142,17 +144,22 @@ def _read(path: Path, chain: list[Path]) -> dict[str, Any]:
     return merged | value
 
 
-def _find_code(value: Any, where: str, path: str, seen: set[int]) -> None:
+def _find_code(value: Any, where: str, path: str, depth: int = 0) -> int:
+    """The number of values in ``value``, aliases written out; raises where there is code, or no end."""
     if isinstance(value, _Function):
         raise SuiteError(
             f"!function {value} is code, which a task file may not run", where=f"{where} at {path}", remedy=_CODE
         )
-    if not isinstance(value, dict | list) or id(value) in seen:
-        return
-    seen.add(id(value))
-    for key, child in value.items() if isinstance(value, dict) else enumerate(value):
-        step = f"[{key}]" if isinstance(value, list) else f".{key}" if path else str(key)
-        _find_code(child, where, path + step, seen)
+    count = 1
+    if isinstance(value, dict | list):
+        for key, child in value.items() if isinstance(value, dict) else enumerate(value):
+            step = f"[{key}]" if isinstance(value, list) else f".{key}" if path else str(key)
+            if depth == MAX_DEPTH:
+                raise SuiteError(f"nested more than {MAX_DEPTH} levels deep", where=where)
+            count += _find_code(child, where, path + step, depth + 1)
+            if count > MAX_VALUES:
+                raise SuiteError(f"more than {MAX_VALUES} values, aliases written out", where=where)
+    return count
 
 
 class _Checker:

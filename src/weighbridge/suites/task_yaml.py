@@ -43,9 +43,13 @@ def chance_of(items: Iterable[Item]) -> str | None:
         if not isinstance(item.content, MultipleChoice) or len(item.content.continuations) < 2:
             return None
         shares.append(Fraction(len(set(item.content.gold)), len(item.content.continuations)))
+    return mean_share(shares)
+
+
+def mean_share(shares: Sequence[Fraction]) -> str:
+    """The mean as a decimal string, rounded to six places from the exact fraction."""
     mean = sum(shares, Fraction(0)) / max(len(shares), 1)
-    rounded = Decimal(round(mean * 1_000_000)) / 1_000_000
-    return format(rounded.normalize(), "f")
+    return format((Decimal(round(mean * 1_000_000)) / 1_000_000).normalize(), "f")
 
 
 def _is_choice(task: TaskFields) -> bool:
