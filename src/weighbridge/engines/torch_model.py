@@ -1,0 +1,139 @@
+"""Loads a checkpoint's model and tokenizer through transformers, offline, without foreign code, and checks both.
+
+transformers fills what a file lacks with random numbers and only warns; here anything missing, left over or of
+another shape is an ``EngineError``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from weighbridge.engines.torch_settings import Plan
+from weighbridge.errors import EngineError
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model in evaluation mode on its device, its tokenizer, and the tokens that end a generation."""
+
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    stops: frozenset[int]
+
+
+def load(plan: Plan) -> Loaded:
+    """Load what the plan says. Raises ``EngineError`` for anything that is missing, does not fit or does not match."""
+    device = torch.device(plan.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise EngineError("torch finds no CUDA device", remedy="use device auto or cpu")
+    with _quiet(), engine_errors(f"{plan.root} cannot be loaded"):
+        tokenizer = _tokenizer(plan)
+        auto: Any = AutoModelForCausalLM
+        model, report = auto.from_pretrained(
+            plan.root,
+            dtype=getattr(torch, plan.dtype),
+            device_map={"": device} if device.type == "cuda" and find_spec("accelerate") else None,
+            attn_implementation="sdpa" if plan.mode.name == "tree" else None,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+        model = model.to(device).eval().requires_grad_(False)
+    _check_weights(plan, model, report)
+    _check_vocabulary(plan, model, tokenizer)
+    return Loaded(model, tokenizer, device, _stops(plan, model, tokenizer))
+
+
+@contextlib.contextmanager
+def engine_errors(doing: str) -> Iterator[None]:
+    """Foreign exceptions become ``EngineError`` here; running out of memory says what to do about it."""
+    try:
+        yield
+    except (EngineError, KeyboardInterrupt):
+        raise
+    except MemoryError as error:
+        raise EngineError(f"{doing}: out of memory", remedy="use a smaller token budget or a larger machine") from error
+    except Exception as error:
+        text = str(error).strip() or type(error).__name__
+        if isinstance(error, torch.OutOfMemoryError) or "not enough memory" in text or "can't allocate memory" in text:
+            raise EngineError(
+                f"{doing}: out of memory", remedy="use a smaller token budget, bfloat16, or a larger device"
+            ) from error
+        raise EngineError(f"{doing}: {text.splitlines()[0]}", remedy="check the checkpoint's files") from error
+
+
+def _tokenizer(plan: Plan) -> Any:
+    options = {} if plan.add_bos_token is None else {"add_bos_token": plan.add_bos_token}
+    return AutoTokenizer.from_pretrained(plan.root, local_files_only=True, trust_remote_code=False, **options)
+
+
+def _check_weights(plan: Plan, model: Any, report: dict[str, Any]) -> None:
+    for kind, what in (
+        ("missing_keys", "lack"),
+        ("mismatched_keys", "have another shape than the config says for"),
+        ("unexpected_keys", "hold, and the model has no place for,"),
+        ("error_msgs", "could not be read:"),
+    ):
+        found = report.get(kind)
+        if found:
+            names = sorted(str(name) for name in found)
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise EngineError(
+                f"the weights {what} {', '.join(names[:3])}{more}",
+                where=str(plan.root),
+                remedy="the weights and config.json do not belong together, or a file is incomplete",
+            )
+    if plan.mode.name == "tree" and type(model).__name__ not in (model.config.architectures or ()):
+        raise EngineError(f"the config names another architecture than {type(model).__name__}", where=str(plan.root))
+
+
+def _check_vocabulary(plan: Plan, model: Any, tokenizer: Any) -> None:
+    rows = model.get_input_embeddings().weight.shape[0]
+    largest = max(tokenizer.get_vocab().values(), default=-1)
+    if largest < 0 or largest >= rows:
+        raise EngineError(
+            f"the tokenizer has tokens up to {largest}, the model has {rows} embeddings",
+            where=str(plan.root),
+            remedy="the tokenizer belongs to another model",
+        )
+
+
+def _stops(plan: Plan, model: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end a generation: those of the generation config (else the config), and the tokenizer's EOS."""
+    stated = getattr(model.config, "eos_token_id", None)
+    if (plan.root / "generation_config.json").is_file():
+        with engine_errors(f"{plan.root}/generation_config.json cannot be read"):
+            own = GenerationConfig.from_pretrained(plan.root, local_files_only=True).eos_token_id
+        stated = stated if own is None else own
+    stops = set(stated) if isinstance(stated, list | tuple) else {stated}
+    return frozenset(token for token in stops | {tokenizer.eos_token_id} if token is not None)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers' progress bars and notices are no part of our output."""
+    log = logging.getLogger("transformers")
+    notices: Any = transformers.utils.logging
+    level, bars = log.level, notices.is_progress_bar_enabled()
+    log.setLevel(logging.ERROR)
+    notices.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+        if bars:
+            notices.enable_progress_bar()
