@@ -22,10 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from weighbridge import canonical
-from weighbridge.errors import InputError, PolicyError
+from weighbridge import canonical, strict_yaml
+from weighbridge.errors import InputError
 from weighbridge.files import read
-from weighbridge.policy import load_yaml
 
 SUFFIX = ".lineage.yaml"
 MAX_BYTES = 1024 * 1024
@@ -77,10 +76,7 @@ def load_lineage(path: Path) -> Lineage:
 
 def parse_lineage(data: bytes, *, where: str) -> Lineage:
     """``load_lineage`` of bytes."""
-    try:
-        value = load_yaml(data, where=where)
-    except PolicyError as cause:
-        raise InputError(cause.message, where=where) from cause
+    value = strict_yaml.load(data, where=where)
     top = _fields(value, {"version"}, {"name", "parents", "texts", "publisher"}, where, "$")
     if top["version"] != 1 or isinstance(top["version"], bool):
         raise _bad(where, "$.version", f"version {top['version']!r} is unknown")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from weighbridge import canonical
 from weighbridge.measures.licensing.identify import CONFLICT, UNDECIDED, Identified, Problem, identify
 from weighbridge.measures.licensing.lineage import Lineage
 from weighbridge.measures.licensing.sources import Said, Sources
@@ -22,7 +23,8 @@ By = Literal["file", "card", "people"]
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """A duty that is left for the release. ``detail`` is what carrying it out needs (a phrase, a link, a text)."""
+    """A duty that is left for the release. ``detail`` is what carrying it out needs (a phrase, a link, a text or
+    the digest of one)."""
 
     code: str
     family: str
@@ -123,7 +125,9 @@ class _Checks:
         if held := self.result.identified.text_of(claim.family.id):
             self.met(claim, held)
         elif claim.family.file is not None:
-            self.owe("include-licence-text", claim, "file", "its text must go with the model; the release adds it")
+            digest = canonical.digest_bytes(self.table.text_of(claim.family.id).encode("utf-8"))
+            message = "its text must go with the model; the release adds it"
+            self.owe("include-licence-text", claim, "file", message, digest)
         elif link is not None:
             self.owe("link-licence", claim, "card", "its text or a link to it must go with the model", link)
         else:

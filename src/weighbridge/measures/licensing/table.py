@@ -10,10 +10,9 @@ from functools import cached_property, lru_cache
 from importlib import resources
 from typing import Any, Literal, get_args
 
-from weighbridge import canonical
-from weighbridge.errors import InputError, PolicyError
+from weighbridge import canonical, strict_yaml
+from weighbridge.errors import InputError
 from weighbridge.measures.licensing.texts import Body, Known
-from weighbridge.policy import load_yaml
 
 Reach = Literal["own", "derivative", "outputs"]
 """How a licence concerns this model: it is the model's own, a parent's, or that of a model whose outputs trained it."""
@@ -133,10 +132,7 @@ def load_table() -> Table:
 
 def parse_table(data: bytes, *, where: str) -> Table:
     """A table from its YAML. Raises ``InputError`` naming the place for anything unknown or missing."""
-    try:
-        value = load_yaml(data, where=where)
-    except PolicyError as cause:
-        raise InputError(cause.message, where=where) from cause
+    value = strict_yaml.load(data, where=where)
     if not isinstance(value, dict) or set(value) != {"version", "families"} or value["version"] != 1:
         raise InputError("version 1 and families are its fields", where=where)
     families = {
