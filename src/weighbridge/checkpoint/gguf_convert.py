@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import gguf
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
@@ -26,7 +25,8 @@ from tokenizers import Tokenizer
 from weighbridge import canonical
 from weighbridge.checkpoint.files import ORIGIN_FILE, list_checkpoint
 from weighbridge.checkpoint.gguf_families import Target, plan_config, plan_tensors
-from weighbridge.checkpoint.gguf_header import TENSOR_TYPES, GgufHeader, GgufTensor, read_gguf_header
+from weighbridge.checkpoint.gguf_header import GgufHeader, read_gguf_header
+from weighbridge.checkpoint.gguf_tensors import Floats, check_type, read_rows
 from weighbridge.checkpoint.gguf_tokenizer import TokenizerPlan, plan_tokenizer
 from weighbridge.checkpoint.hashing import Progress, hash_file, hash_files
 from weighbridge.checkpoint.origin import Origin, check_origin, read_origin
@@ -39,8 +39,6 @@ SHARD_BYTES = 4 * 1024**3
 _SLICE_ELEMENTS = 4 * 1024 * 1024
 _FLOAT_BYTES = 4
 _MAX_METADATA = 64 * 1024
-
-_Floats = npt.NDArray[np.float32]
 
 
 def convert_gguf(
@@ -91,7 +89,7 @@ class _Conversion:
         self.header = header
         where = source.name
         for tensor in header.tensors:
-            _check_type(tensor, where)
+            check_type(tensor, where)
         self.config = plan_config(header, self._rope_factors(), where=where)
         self.targets = plan_tensors(header, self.config, where=where)
         self.tokenizer = plan_tokenizer(header, context=self.config["max_position_embeddings"], where=where)
@@ -108,7 +106,7 @@ class _Conversion:
         if tensor is None:
             return None
         with self.source.open("rb") as stream:
-            return [float(value) for value in _source_rows(stream, tensor, tensor.shape[-1], 0, 1)[0]]
+            return [float(value) for value in read_rows(stream, tensor, tensor.shape[-1], 0, 1)[0]]
 
     def write(self, folder: Path, shard_bytes: int, progress: Progress | None) -> None:
         """Write weights, config and tokenizer into ``folder``."""
@@ -155,7 +153,7 @@ class _Conversion:
                     for first, count in _slices(target):
                         file.seek(tensor.begin + first * columns * _FLOAT_BYTES)
                         rows = np.frombuffer(file.read(count * columns * _FLOAT_BYTES), "<f4").reshape(-1, columns)
-                        expected = _source_rows(stream, target.source, columns, target.first + first, count)
+                        expected = read_rows(stream, target.source, columns, target.first + first, count)
                         if target.heads is not None:
                             rows = rows[_interleave(count, rows_of_target // target.heads)]
                         if rows.shape != expected.shape or not np.array_equal(
@@ -210,34 +208,9 @@ def _reuse(to: Path, source: Path, sha256: str) -> Path:
     return to
 
 
-def _check_type(tensor: GgufTensor, where: str) -> None:
-    name = TENSOR_TYPES[tensor.type][0]
-    try:
-        kind = gguf.GGMLQuantizationType[name]
-        gguf.quants.dequantize(np.zeros((1, TENSOR_TYPES[tensor.type][2]), np.uint8), kind)
-    except (KeyError, NotImplementedError) as cause:
-        raise CheckpointError(
-            f"the tensor type {name} cannot be dequantised", where=f"{where} at {tensor.name}"
-        ) from cause
-
-
-def _source_rows(stream: BinaryIO, tensor: GgufTensor, columns: int, first: int, count: int) -> _Floats:
-    """Rows of ``tensor``, seen as a matrix of ``columns``, dequantised. Shape [count, columns], float32."""
-    name, block, block_bytes = TENSOR_TYPES[tensor.type]
-    if columns % block:
-        raise CheckpointError(f"a vector of blocks of {block} cannot be permuted", where=tensor.name)
-    row_bytes = columns // block * block_bytes
-    stream.seek(tensor.begin + first * row_bytes)
-    packed = np.frombuffer(stream.read(count * row_bytes), np.uint8)
-    if packed.size != count * row_bytes:
-        raise CheckpointError("shrank while being read", where=tensor.name)
-    rows = gguf.quants.dequantize(packed.reshape(count, -1), gguf.GGMLQuantizationType[name])
-    return np.ascontiguousarray(rows, dtype=np.float32).reshape(count, columns)
-
-
-def _target_rows(stream: BinaryIO, target: Target, first: int, count: int) -> _Floats:
+def _target_rows(stream: BinaryIO, target: Target, first: int, count: int) -> Floats:
     height, columns = target.matrix
-    rows = _source_rows(stream, target.source, columns, target.first + first, count)
+    rows = read_rows(stream, target.source, columns, target.first + first, count)
     if target.heads is not None:
         rows = rows[_split_halves(count, height // target.heads)]
     return np.ascontiguousarray(rows)
