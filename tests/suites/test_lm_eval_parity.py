@@ -89,9 +89,13 @@ CHOICE_TASKS: dict[str, dict[str, Any]] = {
         },
     },
     "string_target": {"doc_to_target": "answer"},
-    "template_target": {"doc_to_target": "{{['A','B','C','D'].index(letter)}}", "num_fewshot": 1, "fewshot_split": "dev"},
+    "template_target": {
+        "doc_to_target": "{{['A','B','C','D'].index(letter)}}",
+        "num_fewshot": 1,
+        "fewshot_split": "dev",
+    },
     "letters": {
-        "doc_to_text": "{{question.strip()}}\nA. {{choices[0]}}\nB. {{choices[1]}}\nC. {{choices[2]}}\nD. {{choices[3]}}\nAnswer:",
+        "doc_to_text": "{{question.strip()}}\n{% for c in choices %}{{'ABCD'[loop.index0]}}. {{c}}\n{% endfor %}Answer:",
         "doc_to_choice": ["A", "B", "C", "D"],
         "doc_to_target": "letter",
         "num_fewshot": 5,
@@ -99,7 +103,10 @@ CHOICE_TASKS: dict[str, dict[str, Any]] = {
         "fewshot_config": {"sampler": "first_n"},
         "description": "The following are questions about {{topic}}.\n\n",
     },
-    "template_choices": {"doc_to_choice": "{{[choices[0], choices[1], choices[2] ~ '!', nested.text[3]]}}", "doc_to_target": "label"},
+    "template_choices": {
+        "doc_to_choice": "{{[choices[0], choices[1], choices[2] ~ '!', nested.text[3]]}}",
+        "doc_to_target": "label",
+    },
     "dict_choices": {"doc_to_choice": {"a": "yes", "b": "no", "c": "perhaps", "d": "it's"}},
     "delimiters": {"target_delimiter": "", "fewshot_delimiter": "\n###\n", "num_fewshot": 2, "fewshot_split": "dev"},
     "multiple_targets": {"doc_to_target": "right"},
@@ -124,7 +131,8 @@ CHOICE_TASKS: dict[str, dict[str, Any]] = {
         "fewshot_split": "dev",
     },
     "conditionals": {
-        "doc_to_text": "{% if maybe %}{{maybe}}{% endif %}{% for c in choices %}({{loop.index}}) {{c}} {% endfor %}\n{{question|regex_replace('tree', 'plant')}}\n",
+        "doc_to_text": "{% if maybe %}{{maybe}}{% endif %}{% for c in choices %}({{loop.index}}) {{c}} {% endfor %}"
+        "\n{{question|regex_replace('tree', 'plant')}}\n",
     },
 }
 TEXT_TASKS: dict[str, dict[str, Any]] = {
@@ -148,7 +156,10 @@ TEXT_TASKS: dict[str, dict[str, Any]] = {
     },
     "text_filters": {
         "filter_list": [
-            {"name": "strict", "filter": [{"function": "regex", "regex_pattern": "#### (\\w+)"}, {"function": "take_first"}]},
+            {
+                "name": "strict",
+                "filter": [{"function": "regex", "regex_pattern": "#### (\\w+)"}, {"function": "take_first"}],
+            },
             {
                 "name": "flexible",
                 "filter": [
@@ -156,7 +167,10 @@ TEXT_TASKS: dict[str, dict[str, Any]] = {
                     {"function": "take_first"},
                 ],
             },
-            {"name": "tidy", "filter": [{"function": "remove_whitespace"}, {"function": "lowercase"}, {"function": "take_first"}]},
+            {
+                "name": "tidy",
+                "filter": [{"function": "remove_whitespace"}, {"function": "lowercase"}, {"function": "take_first"}],
+            },
         ],
     },
     "text_votes": {
@@ -180,7 +194,11 @@ TEXT_TASKS: dict[str, dict[str, Any]] = {
                 "filter": [
                     {"function": "remove_whitespace"},
                     {"function": "uppercase"},
-                    {"function": "map", "mapping_dict": {word.upper(): word for word in WORDS}, "default_value": "none"},
+                    {
+                        "function": "map",
+                        "mapping_dict": {word.upper(): word for word in WORDS},
+                        "default_value": "none",
+                    },
                     {"function": "take_first"},
                 ],
             }
@@ -217,7 +235,9 @@ def test_multiple_choice_requests_and_scores(name: str, build: Any) -> None:
             results = [(draw.choice([-1.0, -2.5, -2.5, -7.25]), draw.random() < 0.3) for _ in content.continuations]
             theirs = reference.scores(index, results)["none"]
             ours = score_item(suite, item, results)
-            assert ours == {key.replace("acc", "accuracy") if key == "acc" else key: value for key, value in theirs.items()}
+            assert ours == {
+                key.replace("acc", "accuracy") if key == "acc" else key: value for key, value in theirs.items()
+            }
 
 
 @pytest.mark.parametrize("name", TEXT_TASKS)
@@ -232,7 +252,15 @@ def test_generation_requests_and_scores(name: str, build: Any) -> None:
         assert list(content.until) == options["until"]
         assert content.max_tokens == options.get("max_gen_toks", 256)
         target = content.targets[0]
-        for text in (target, f" {target.upper()}. ", f"so #### {target}", f"$3,4{target}", "oak elm fir", "", f"x{index}"):
+        for text in (
+            target,
+            f" {target.upper()}. ",
+            f"so #### {target}",
+            f"$3,4{target}",
+            "oak elm fir",
+            "",
+            f"x{index}",
+        ):
             theirs = reference.scores(index, [text])
             ours = score_item(suite, item, text)
             first, *others = theirs

@@ -29,10 +29,15 @@ def load_task(path: Path) -> Suite:
     rendered = Prompter(task, list(documents[0].columns)).render(documents, _pool(task, documents))
     several = isinstance(rendered[0].target, list)
     items: list[Item] = []
+    seen: dict[str, str] = {}
     for index, one in enumerate(rendered):
         if isinstance(one.target, list) is not several:
             _fail(task, one.document, "doc_to_target gives a list for some documents, and one answer for others")
-        items.append(_item(task, index, one, _choice(task, one) if _is_choice(task) else _generation(task, one)))
+        item = _item(task, index, one, _choice(task, one) if _is_choice(task) else _generation(task, one))
+        if item.id in seen:
+            _fail(task, one.document, f"the id {item.id!r} stands in {seen[item.id]} already")
+        seen[item.id] = one.document.where
+        items.append(item)
     return Suite(task.task, tuple(items), task.output_type, chance_of(items), _rule(task))
 
 
