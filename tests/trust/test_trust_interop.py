@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from in_toto_attestation.v1.statement import Statement as PeerStatement
 from in_toto_attestation.v1.statement_pb2 import Statement as PeerForm
 from tests.trust_world import NOW, decided, digest, manifest, revocations
 
-from weighbridge.trust import dsse, make_approval, make_import, new_key
+from weighbridge.errors import InputError
+from weighbridge.trust import dsse, load_private, make_approval, make_import, new_key
 
 
 def payloads() -> dict[str, bytes]:
@@ -54,3 +57,14 @@ def test_model_signing_takes_our_keys(tmp_path: Path, passphrase: str | None) ->
     (model / "weights").write_bytes(b"other weights")
     with pytest.raises(ValueError, match="mismatch"):
         verifier.verify(model, signature)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_a_key_that_openssl_encrypted_with_scrypt_is_read(tmp_path: Path) -> None:
+    public = new_key(tmp_path / "plain.key")
+    command = "openssl pkcs8 -topk8 -v2 aes-256-cbc -scrypt -in plain.key -out scrypt.key -passout pass:secret"
+    subprocess.run(command.split(), cwd=tmp_path, check=True)
+    (tmp_path / "scrypt.key").chmod(0o600)
+    assert load_private(tmp_path / "scrypt.key", "secret").public == public
+    with pytest.raises(InputError, match="passphrase"):
+        load_private(tmp_path / "scrypt.key", "other")

@@ -77,6 +77,7 @@ class TestRevocationList:
         [
             {"serial": 0},
             {"serial": True},
+            {"keys": [keyid("revoker")], "revokers": [keyid("revoker")]},
             {"next_update": NOW},
             {"issued": "now"},
             {"decisions": ["bad"]},

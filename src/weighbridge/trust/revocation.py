@@ -20,6 +20,8 @@ from weighbridge.trust.trust_file import Trust
 
 VERSION = 1
 
+_WITHDRAWN = "such a key is withdrawn by a new trust file, not by a list that it may have signed itself"
+
 
 @dataclass(frozen=True)
 class RevocationList:
@@ -40,16 +42,22 @@ def make_revocations(
     next_update: datetime | str,
     decisions: Iterable[str] = (),
     keys: Iterable[str] = (),
+    revokers: Iterable[str] = (),
 ) -> Statement:
-    """The statement of a revocation list, to be signed. Raises ``InputError`` for what does not fit."""
-    where = "revocation list"
+    """The statement of a revocation list, to be signed by ``revokers`` (fingerprints), who cannot revoke themselves.
+
+    Raises ``InputError`` for what does not fit.
+    """
+    where, keys = "revocation list", frozenset(keys)
+    if own := sorted(keys & frozenset(revokers)):
+        raise InputError(f"the key {own[0][:16]} cannot revoke itself", where=where, remedy=_WITHDRAWN)
     predicate: dict[str, Json] = {
         "version": VERSION,
         "serial": serial,
         "issued": format_time(whole_seconds(issued, where=f"{where} at issued")),
         "next_update": format_time(whole_seconds(next_update, where=f"{where} at next_update")),
         "decisions": sorted(set(decisions)),
-        "keys": sorted(set(keys)),
+        "keys": sorted(keys),
     }
     statement = Statement(_subjects(predicate), REVOCATION, predicate)
     try:
@@ -87,7 +95,7 @@ def verify_revocations(
         raise VerificationError(
             f"revokes the key {own[0][:16]}, which the trust file trusts to revoke",
             where=where,
-            remedy="such a key is withdrawn by a new trust file, not by a list that it may have signed itself",
+            remedy=_WITHDRAWN,
         )
     return revocations
 
