@@ -29,10 +29,14 @@ ALWAYS = {"capability": ("general",), "safety": ("unsafe", "harmless")}
 """Built-in suites that are asked of every checkpoint, at least a little: a report without them says too little."""
 
 
-def suites_of(policy: Policy, folder: Path, lm_eval_tasks: Path | None = None) -> dict[str, Suite]:
-    """Every suite that the policy names, by that name. Files are relative to ``folder``. Raises ``SuiteError``."""
+def suites_of(policy: Policy, lm_eval_tasks: Path | None = None) -> dict[str, Suite]:
+    """Every suite that the policy names, by that name. Raises ``SuiteError``, and ``PolicyError`` for a bound that a
+    guess would meet."""
     names = {name for bound, _ in policy.bounds() for name in (bound.suite, bound.control) if name is not None}
-    return {name: _resolve(name, policy.suites.get(name), folder, lm_eval_tasks) for name in sorted(names)}
+    folder = Path(policy.base)
+    suites = {name: _resolve(name, policy.suites.get(name), folder, lm_eval_tasks) for name in sorted(names)}
+    policy.check_chance({name: suite.chance for name, suite in suites.items()})
+    return suites
 
 
 def _resolve(name: str, source: str | None, folder: Path, lm_eval_tasks: Path | None) -> Suite:
@@ -78,9 +82,9 @@ class Workbench:
             self._engine.close()
             self._engine = None
 
-    def measures(self, policy: Policy, folder: Path) -> Measures:
+    def measures(self, policy: Policy) -> Measures:
         """Everything that the policy asks, and the built-in suites."""
-        suites = suites_of(policy, folder, self.lm_eval_tasks)
+        suites = suites_of(policy, self.lm_eval_tasks)
         asked = {(measure, name) for measure, names in ALWAYS.items() for name in names}
         for bound, _ in policy.bounds():
             if bound.spec.kind == "sampled":

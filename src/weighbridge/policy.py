@@ -37,12 +37,13 @@ Tier = Literal["api", "gated", "open"]
 TIERS: tuple[Tier, ...] = ("api", "gated", "open")  # from strict to open; ``held`` stands before them all
 DIRECTIONS: tuple[Direction, ...] = ("at_most", "at_least")
 MAX_LINES = 500
+MAX_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A checked policy. ``suites`` maps names to the files they come from; ``notice`` is printed wherever the
-    decision is shown (``not for real release``)."""
+    """A checked policy. ``suites`` maps names to the files they come from, relative to the folder ``base`` (which is
+    no part of the policy); ``notice`` is printed wherever the decision is shown (``not for real release``)."""
 
     name: str
     error_rate: Decimal
@@ -53,6 +54,7 @@ class Policy:
     self_approval: bool = False
     accept_imported: bool = False
     notice: str | None = None
+    base: str = field(default=".", compare=False)
 
     @cached_property
     def digest(self) -> str:
@@ -99,14 +101,9 @@ class Policy:
                 )
 
 
-def load_yaml(data: bytes, *, where: str) -> Any:
-    """Parse YAML (or JSON, its subset) with unique keys. Raises ``PolicyError``."""
-    return strict_yaml.load(data, where=where, error=PolicyError)
-
-
-def load(data: bytes, *, where: str) -> Policy:
+def load(data: bytes, *, where: str, base: str = ".") -> Policy:
     """A policy from its YAML or canonical JSON. Raises ``PolicyError`` naming the place in the file."""
-    return _Reader(where).policy(load_yaml(data, where=where))
+    return _Reader(where).policy(strict_yaml.load(data, where=where, error=PolicyError), base)
 
 
 class _Reader:
@@ -130,7 +127,7 @@ class _Reader:
             raise self.fail(path, f"the field {missing[0]!r} is missing")
         return value
 
-    def policy(self, value: Any) -> Policy:
+    def policy(self, value: Any, base: str) -> Policy:
         known = {
             "version", "name", "error_rate", "expires_after", "approvals", "suites",
             "self_approval", "accept_imported", "notice", "tiers",
@@ -159,6 +156,7 @@ class _Reader:
             self_approval=self.flag(top.get("self_approval", False), "$.self_approval"),
             accept_imported=self.flag(top.get("accept_imported", False), "$.accept_imported"),
             notice=None if top.get("notice") is None else self.text(top["notice"], "$.notice"),
+            base=base,
         )
         self.contradictions(policy)
         return policy

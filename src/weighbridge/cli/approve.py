@@ -34,11 +34,12 @@ def command(
     Example:
       weighbridge approve ./weighing/decision.json --sign approver.key --trust trust.yaml
     """
+    from weighbridge.api import now
     from weighbridge.files import read, write_atomic
     from weighbridge.trust import dsse, load_decision, load_trust, make_approval, read_decision_unverified, sign
     from weighbridge.trust.decisions import is_draft
 
-    now = options.now().replace(microsecond=0)
+    at = now().replace(microsecond=0)
     if trust_file is not None:
         decision = load_decision(decision_file, load_trust(trust_file))
     else:
@@ -50,9 +51,9 @@ def command(
     signer = options.load_signer(key)
     if signer is None:
         raise click.UsageError("--sign KEY is needed")
-    expires = min(now + timedelta(days=days), decision.expires_at)
+    expires = min(at + timedelta(days=days), decision.expires_at)
     statement = make_approval(
-        decision, action="open" if action == "open" else "serve", approved_at=now, expires_at=expires
+        decision, action="open" if action == "open" else "serve", approved_at=at, expires_at=expires
     )
     path = out or decision_file.parent / f"approval-{signer.public.keyid[:12]}.json"
     write_atomic(path, sign(statement.payload, [signer]))

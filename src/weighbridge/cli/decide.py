@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -15,7 +13,7 @@ from weighbridge.policy import TIERS
 @click.command("decide")
 @options.policy_option
 @click.option("--evidence", "folder", required=True, type=click.Path(path_type=Path), metavar="DIR", help="A weighing.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write to another folder, evidence copied.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Decide in a copy of that folder.")
 @options.sign_option
 @click.option("--trust", "trust_file", type=click.Path(path_type=Path), metavar="FILE", help="Who may sign imports.")
 @click.option("--require", type=click.Choice([*TIERS]), help="Exit with 3 or 4 unless this tier is granted.")
@@ -38,50 +36,14 @@ def command(
     Example:
       weighbridge decide --policy stricter.yaml --evidence ./weighing --sign decider.key
     """
-    from weighbridge.cli.decisions import conclude, exit_code
-    from weighbridge.imports import check_imports
-    from weighbridge.judge import judge
-    from weighbridge.times import format_time
-    from weighbridge.workspace import Workspace
+    from weighbridge import api
+    from weighbridge.trust import load_trust
 
-    policy, _ = options.load_policy(policy_source)
-    signer = options.load_signer(key)
-    workspace = Workspace(folder)
-    workspace.check()
-    if out is not None:
-        workspace = _copied(workspace, out)
-    records = workspace.store.load()
-    now = options.now()
-    check_imports(workspace.store, records, options.deciders(trust_file, signer), at=now)
-    judgement = judge(policy, records, checkpoint=workspace.manifest().digest, at=format_time(now))
-    decision = conclude(workspace, policy, judgement, signer, workspace.plan_digest())
-    result: dict[str, Any] = {
-        "decision": decision.id,
-        "tier": decision.tier,
-        "signed": signer is not None,
-        "folder": str(workspace.folder),
-        "problems": {},
-        "judgement": judgement.to_json(),
-    }
-    options.emit(as_json, result, lambda: show.result(result))
-    return exit_code(judgement, require)
-
-
-def _copied(workspace: Any, out: Path) -> Any:
-    """The same evidence in another folder, so that two decisions need not share one."""
-    if out.resolve() == workspace.folder.resolve():
-        return workspace
-    target = type(workspace)(out)
-    if (out / "manifest.json").exists() and target.manifest().digest != workspace.manifest().digest:
-        raise click.UsageError(f"{out} holds the weighing of another checkpoint")
-    out.mkdir(parents=True, exist_ok=True)
-    for name in ("manifest.json", "plan.json"):
-        if (workspace.folder / name).exists():
-            shutil.copyfile(workspace.folder / name, out / name)
-    shutil.copytree(
-        workspace.folder / "evidence",
-        out / "evidence",
-        dirs_exist_ok=True,
-        ignore=shutil.ignore_patterns(".lock", "*.part.jsonl"),
+    outcome = api.decide(
+        folder,
+        api.load_policy(policy_source),
+        out=out,
+        key=options.load_signer(key),
+        trust=None if trust_file is None else load_trust(trust_file),
     )
-    return target
+    return show.outcome(outcome, require, as_json)

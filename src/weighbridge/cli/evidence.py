@@ -101,6 +101,7 @@ def import_(
       weighbridge evidence import run.eval --to ./weighing --metric safety.harmful_compliance \\
         --suite strongreject --by "A. Engineer" --sign decider.key
     """
+    from weighbridge.api import now
     from weighbridge.files import write_atomic
     from weighbridge.imports import import_path
     from weighbridge.suites.inspect_logs import read_inspect_log, to_evidence
@@ -113,7 +114,7 @@ def import_(
     signer = options.load_signer(key)
     if signer is None:
         raise click.UsageError("--sign KEY is needed")
-    made = format_time(options.now())
+    made = format_time(now())
     digest = workspace.manifest().digest
     parsed = read_inspect_log(log)
     record = to_evidence(parsed, digest, metric=metric, scorer=scorer, made=made, suite=suite_name)

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 @click.option(
     "--suite", "suite_name", metavar="SUITE", help="A suite: general, unsafe, harmless, a file, or lm-eval:NAME."
 )
-@click.option(
-    "--lm-eval-tasks", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="More lm-eval tasks."
-)
 @click.option("--complete", is_flag=True, help="Ask every item.")
 @click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", help="The first N items in file order, as in lm-eval."
@@ -37,14 +34,12 @@ if TYPE_CHECKING:
               help="Otherwise stop once every interval is at most this wide to either side.")  # fmt: skip
 @click.option("--samples", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Write one line an item.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.json", help="Write the evidence.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
+@options.engine_options
 @options.json_option
 def command(
     measure: str,
     path: Path,
     suite_name: str | None,
-    lm_eval_tasks: Path | None,
     complete: bool,
     limit: int | None,
     precision: float,
@@ -52,6 +47,7 @@ def command(
     out: Path | None,
     device: str,
     dtype: str,
+    lm_eval_tasks: Path | None,
     as_json: bool,
 ) -> int:
     """Run MEASURE (integrity, licensing, capability, safety) on the checkpoint at PATH, without a policy.
@@ -65,6 +61,7 @@ def command(
       weighbridge measure capability ./my-model --suite lm-eval:my_task --lm-eval-tasks ./tasks --complete
     """
     from weighbridge import canonical
+    from weighbridge.api import now, open_checkpoint
     from weighbridge.assemble import Workbench
     from weighbridge.evidence import to_json
     from weighbridge.files import write_atomic
@@ -81,11 +78,11 @@ def command(
         needs = "needs --suite" if suite_name is None else "takes no --suite"
         raise click.UsageError(f"{measure} {needs}")
     with progress.hashing(as_json) as hashed:
-        checkpoint = options.open_checkpoint(path, options.scratch(path), hashed)
+        checkpoint = open_checkpoint(path, options.scratch(path), progress=hashed)
     bench = Workbench(checkpoint, device=device, dtype=dtype, lm_eval_tasks=lm_eval_tasks)
     try:
         if suite_name is None:
-            record = bench.exact(measure).examine(made=format_time(options.now()))
+            record = bench.exact(measure).examine(made=format_time(now()))
         else:
             suite = resolve_suite(suite_name, lm_eval_tasks=lm_eval_tasks)
             asked = bench.sampled(measure, suite, limit=limit, complete=complete)
@@ -103,6 +100,7 @@ def _ask(
     measure: SampledMeasure, complete: bool, limit: int | None, precision: float, samples: Path | None, quiet: bool
 ) -> Evidence:
     """Ask, listen, stop; ``samples`` gets one line an item as it is answered."""
+    from weighbridge.api import now
     from weighbridge.evidence import Evidence, Observation, seeded_order
     from weighbridge.times import format_time
     from weighbridge.weigh import LOOK, End, Progress
@@ -116,7 +114,7 @@ def _ask(
         return Evidence(
             question=measure.question,
             kind="sampled",
-            made=format_time(options.now()),
+            made=format_time(now()),
             asked="limit" if limit is not None else "complete" if complete else "sequential",
             observations=tuple(kept),
             metrics=tuple(measure.metrics),

@@ -7,23 +7,17 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.resources import files as package_files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from weighbridge import policy
-from weighbridge.files import read
-from weighbridge.policy import Policy
-
 if TYPE_CHECKING:
-    from weighbridge.checkpoint import Checkpoint
-    from weighbridge.trust import PrivateKey, Trust
+    from weighbridge.trust import PrivateKey
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 PASSPHRASE_VARIABLE = "WEIGHBRIDGE_KEY_PASSPHRASE"
-BUILTIN_POLICIES = ("default", "tutorial")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines instead of text.")
 sign_option = click.option(
@@ -39,24 +33,27 @@ policy_option = click.option(
 )
 
 
-def now() -> datetime:
-    """The wall clock, read in this one place."""
-    return datetime.now(UTC)
+def engine_options(command: F) -> F:
+    """How the model is run."""
+    add = (
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+        click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True),
+        click.option(
+            "--lm-eval-tasks",
+            type=click.Path(path_type=Path, file_okay=False),
+            metavar="DIR",
+            help="A folder with more lm-eval tasks.",
+        ),
+    )
+    for option in reversed(add):
+        command = option(command)
+    return command
 
 
 def state_path() -> Path:
     """Where this user's last seen revocation serials and time are kept."""
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "weighbridge" / "state.json"
-
-
-def load_policy(source: str) -> tuple[Policy, Path]:
-    """A policy by file or built-in name, and the folder that its suites are relative to."""
-    if source in BUILTIN_POLICIES:
-        data = (package_files("weighbridge") / "policies" / f"{source}.yaml").read_bytes()
-        return policy.load(data, where=f"{source}.yaml"), Path()
-    path = Path(source)
-    return policy.load(read(path, limit=4 * 1024 * 1024), where=source), path.parent
 
 
 def emit(as_json: bool, value: Any, text: Callable[[], None]) -> None:
@@ -80,22 +77,6 @@ def load_signer(path: Path | None) -> PrivateKey | None:
 def _ask(path: Path) -> str:
     answer: str = click.prompt(f"passphrase of {path}", hide_input=True, err=True)
     return answer
-
-
-def open_checkpoint(path: Path, folder: Path, progress: Callable[[int, int], None] | None) -> Checkpoint:
-    """The checkpoint at ``path``; a GGUF file is converted into ``folder`` first. Hashes are remembered there."""
-    from weighbridge.checkpoint import open_checkpoint as opened
-
-    return opened(path, cache=folder / "hashes.json", convert_to=folder / "checkpoint", progress=progress)
-
-
-def deciders(trust_file: Path | None, signer: PrivateKey | None) -> Trust:
-    """Whose imports count: the trust file's deciders, else the key that signs the decision, else nobody."""
-    from weighbridge.trust import Trust, load_trust
-
-    if trust_file is not None:
-        return load_trust(trust_file)
-    return Trust.nobody() if signer is None else Trust.from_public_key(signer.public, ["decider"])
 
 
 def new_passphrase() -> str:

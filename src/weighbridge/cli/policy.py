@@ -34,11 +34,11 @@ def check(source: str, lm_eval_tasks: Path | None, as_json: bool) -> int:
     Example:
       weighbridge policy check policy.yaml
     """
+    from weighbridge.api import load_policy
     from weighbridge.assemble import suites_of
 
-    policy, folder = options.load_policy(source)
-    suites = suites_of(policy, folder, lm_eval_tasks)
-    policy.check_chance({name: suite.chance for name, suite in suites.items()})
+    policy = load_policy(source)
+    suites = suites_of(policy, lm_eval_tasks)
     value = {
         "policy": policy.to_json(),
         "digest": policy.digest,

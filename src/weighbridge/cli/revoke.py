@@ -36,6 +36,7 @@ def command(
     Example:
       weighbridge revoke --decision ./weighing/decision.json --list revocations.json --sign revoker.key
     """
+    from weighbridge.api import now
     from weighbridge.files import read, write_atomic
     from weighbridge.statement import REVOCATION
     from weighbridge.trust import Trust, load_public, make_revocations, read_decision_unverified, sign
@@ -44,7 +45,7 @@ def command(
     signer = options.load_signer(signer_path)
     if signer is None:
         raise click.UsageError("--sign KEY is needed")
-    now = options.now().replace(microsecond=0)
+    at = now().replace(microsecond=0)
     serial, all_decisions, all_keys = 0, set[str](), set[str]()
     if path.exists():
         # Only a list that this very key signed is continued: nobody else's entries are taken over unseen.
@@ -57,8 +58,8 @@ def command(
         all_keys.add(load_public(Path(given)).keyid if Path(given).exists() else given)
     statement = make_revocations(
         serial=serial + 1,
-        issued=now,
-        next_update=now + timedelta(days=days),
+        issued=at,
+        next_update=at + timedelta(days=days),
         decisions=all_decisions,
         keys=all_keys,
     )

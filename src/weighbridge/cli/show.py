@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from weighbridge.cli.options import emit
+from weighbridge.errors import StricterThanRequired, UndecidedInTheWay
+from weighbridge.policy import TIERS
+
+if TYPE_CHECKING:
+    from weighbridge.api import Outcome
+    from weighbridge.verdicts import Judgement
 
 MARKS = {"met": ("met", "green"), "not_met": ("not met", "red"), "undecided": ("undecided", "yellow")}
 
@@ -17,7 +25,7 @@ def judgement(value: Mapping[str, Any]) -> None:
         click.echo()
         click.secho(f"{tier['tier']}", bold=True, nl=False)
         click.echo(": ", nl=False)
-        outcome(tier["outcome"])
+        mark(tier["outcome"])
         click.echo()
         for verdict in tier["own"]:
             line(verdict, indent=2)
@@ -31,7 +39,7 @@ def judgement(value: Mapping[str, Any]) -> None:
         click.echo("post hoc: some evidence was gathered under another policy, so the bar was chosen afterwards")
 
 
-def outcome(name: str, width: int = 0) -> None:
+def mark(name: str, width: int = 0) -> None:
     """Print an outcome in its colour."""
     text, colour = MARKS[name]
     click.secho(text.ljust(width), fg=colour, nl=False)
@@ -40,7 +48,7 @@ def outcome(name: str, width: int = 0) -> None:
 def line(verdict: Mapping[str, Any], indent: int) -> None:
     """Print one verdict; joined lines with their branches below."""
     click.echo(" " * indent, nl=False)
-    outcome(verdict["outcome"], 10)
+    mark(verdict["outcome"], 10)
     if verdict["join"]:
         click.echo(verdict["reason"])
         for branch in verdict["branches"]:
@@ -56,8 +64,32 @@ def requirement(verdict: Mapping[str, Any]) -> str:
     return f"{verdict['metric']}{suite}, {verdict['direction'].replace('_', ' ')} {verdict['threshold']}"
 
 
-def result(value: Mapping[str, Any]) -> None:
-    """Print what ``weigh`` and ``decide`` end with."""
+def outcome(result: Outcome, require: str | None, as_json: bool) -> int:
+    """Print what ``weigh`` and ``decide`` end with; returns the exit code."""
+    value = {
+        "decision": result.decision.id,
+        "tier": result.decision.tier,
+        "signed": result.signed,
+        "folder": str(result.folder),
+        "problems": dict(result.problems),
+        "judgement": result.judgement.to_json(),
+    }
+    emit(as_json, value, lambda: _outcome(value))
+    return exit_code(result.judgement, require)
+
+
+def exit_code(judged: Judgement, require: str | None) -> int:
+    """0 if ``require`` is granted (without it: if anything at all is settled); else 3 or 4."""
+    if require is None:
+        return UndecidedInTheWay.exit_code if judged.tier == "undecided" else 0
+    ranks = ("undecided", "held", *TIERS)
+    if ranks.index(judged.tier) >= ranks.index(require):
+        return 0
+    undecided = judged.outcome(require) == "undecided"
+    return UndecidedInTheWay.exit_code if undecided else StricterThanRequired.exit_code
+
+
+def _outcome(value: Mapping[str, Any]) -> None:
     judgement(value["judgement"])
     for problem in value["problems"].values():
         click.secho(f"broken: {problem}", fg="red")

@@ -1,0 +1,180 @@
+"""The main job as functions: what the command line does, for Python. Here the clock is read and files are opened.
+
+checkpoint = open_checkpoint("my-model")
+outcome = weigh(checkpoint, load_policy("default"), "weighing", budget=600, key=load_private(Path("decider.key")))
+print(outcome.decision.tier, outcome.judgement.outcome("open"))
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.resources import files as package_files
+from pathlib import Path
+
+from weighbridge import checkpoint as checkpoints
+from weighbridge import policy as policies
+from weighbridge.assemble import Workbench
+from weighbridge.checkpoint import Checkpoint
+from weighbridge.decision import Decision, make_decision, successor
+from weighbridge.errors import InputError
+from weighbridge.files import read
+from weighbridge.imports import check_imports
+from weighbridge.judge import judge
+from weighbridge.plan import Plan, make_plan
+from weighbridge.policy import Policy
+from weighbridge.report import write_report
+from weighbridge.times import format_time
+from weighbridge.trust import Signer, Trust, sign
+from weighbridge.verdicts import Judgement
+from weighbridge.weigh import Clocks, Progress
+from weighbridge.weigh import weigh as run_weighing
+from weighbridge.workspace import Workspace
+
+BUILTIN_POLICIES = ("default", "tutorial")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A decision on disk: the record, the judgement that it rests on, its folder, and measures that broke."""
+
+    decision: Decision
+    judgement: Judgement
+    folder: Path
+    signed: bool
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
+def now() -> datetime:
+    """The wall clock in UTC."""
+    return datetime.now(UTC)
+
+
+def load_policy(source: str | Path) -> Policy:
+    """A policy from a file, or a built-in one by name (``default``, ``tutorial``). Raises ``PolicyError``."""
+    if str(source) in BUILTIN_POLICIES:
+        data = (package_files("weighbridge") / "policies" / f"{source}.yaml").read_bytes()
+        return policies.load(data, where=f"{source}.yaml")
+    data = read(Path(source), error=policies.PolicyError, limit=policies.MAX_BYTES)
+    return policies.load(data, where=str(source), base=str(Path(source).parent))
+
+
+def open_checkpoint(
+    path: str | Path, folder: str | Path | None = None, *, progress: Callable[[int, int], None] | None = None
+) -> Checkpoint:
+    """The checkpoint at ``path``: a Hugging Face folder, or a GGUF file.
+
+    ``folder`` is where hashes are remembered and where a GGUF file is converted (it needs one). ``progress`` is told
+    (bytes hashed, of how many). Raises ``CheckpointError``.
+    """
+    cache = None if folder is None else Path(folder) / "hashes.json"
+    convert_to = None if folder is None else Path(folder) / "checkpoint"
+    return checkpoints.open_checkpoint(Path(path), cache=cache, convert_to=convert_to, progress=progress)
+
+
+def plan(checkpoint: Checkpoint, policy: Policy, *, bench: Workbench | None = None) -> tuple[Plan, list[float]]:
+    """What ``weigh`` would ask, and roughly how many seconds each step takes at most."""
+    bench = bench or Workbench(checkpoint)
+    measures = bench.measures(policy)
+    planned = make_plan(policy, checkpoint.digest, measures.questions)
+    suites = {one.question.digest: one.suite for one in measures.sampled}
+    return planned, [bench.estimate(step, suites.get(step.question.digest)) for step in planned.steps]
+
+
+def weigh(
+    checkpoint: Checkpoint,
+    policy: Policy,
+    out: str | Path,
+    *,
+    key: Signer | None = None,
+    budget: float | None = None,
+    bench: Workbench | None = None,
+    listen: Callable[[Progress], None] = lambda _: None,
+) -> Outcome:
+    """Plan, measure and decide; everything is written to the folder ``out``.
+
+    ``budget`` is in seconds of measuring: what it leaves unsettled is undecided. Without a ``key`` the decision is a
+    draft. Work that was interrupted resumes. Raises ``InputError`` and ``StorageError``.
+    """
+    bench = bench or Workbench(checkpoint)
+    workspace = Workspace(Path(out))
+    measures = bench.measures(policy)
+    workspace.write_checkpoint(checkpoint)
+    workspace.write_plan(make_plan(policy, checkpoint.digest, measures.questions))
+    try:
+        clocks = Clocks(now, time.monotonic)
+        result = run_weighing(
+            policy, checkpoint.digest, measures, workspace.store, clocks, budget=budget, listen=listen
+        )
+    finally:
+        bench.close()
+    return _conclude(workspace, policy, result.judgement, key, result.plan.digest, result.problems)
+
+
+def decide(
+    folder: str | Path,
+    policy: Policy,
+    *,
+    out: str | Path | None = None,
+    key: Signer | None = None,
+    trust: Trust | None = None,
+) -> Outcome:
+    """Judge the evidence in ``folder`` again; nothing is measured. With ``out``, in a copy of that folder.
+
+    ``trust`` says who may sign imports; without it, the key that signs the decision. Raises ``InputError``.
+    """
+    workspace = Workspace(Path(folder))
+    workspace.check()
+    if out is not None and Path(out).resolve() != workspace.folder.resolve():
+        workspace = _copied(workspace, Path(out))
+    at = now()
+    records = workspace.store.load()
+    importers = trust or (Trust.nobody() if key is None else Trust.from_public_key(key.public, ["decider"]))
+    check_imports(workspace.store, records, importers, at=at)
+    judgement = judge(policy, records, checkpoint=workspace.manifest().digest, at=format_time(at))
+    return _conclude(workspace, policy, judgement, key, workspace.plan_digest(), {})
+
+
+def _conclude(
+    workspace: Workspace,
+    policy: Policy,
+    judgement: Judgement,
+    key: Signer | None,
+    plan_digest: str | None,
+    problems: Mapping[str, str],
+) -> Outcome:
+    """Make the decision that follows from ``judgement``, sign it if there is a key, write it and the report."""
+    serial, supersedes = successor(workspace.known_decisions(), checkpoint=judgement.checkpoint, policy=policy.name)
+    decision = make_decision(
+        manifest=workspace.manifest(),
+        judgement=judgement.to_json(),
+        policy=policy.to_json(),
+        evidence=[(record.question.digest, record.digest) for record in workspace.store.load()],
+        plan=plan_digest,
+        decided_at=judgement.at,
+        expires_at=judgement.expires_at,
+        serial=serial,
+        supersedes=supersedes,
+        origin=workspace.origin(),
+    )
+    data = decision.payload if key is None else sign(decision.payload, [key])
+    workspace.write_decision(decision, data, policy)
+    write_report(workspace, judgement, decision=decision.id, signed=key is not None, problems=problems)
+    return Outcome(decision, judgement, workspace.folder, key is not None, problems)
+
+
+def _copied(workspace: Workspace, out: Path) -> Workspace:
+    """The same evidence in another folder, so that two decisions need not share one."""
+    target = Workspace(out)
+    if (out / "manifest.json").exists() and target.manifest().digest != workspace.manifest().digest:
+        raise InputError("holds the weighing of another checkpoint", where=str(out), remedy="name another --out")
+    skip = shutil.ignore_patterns(".lock", "*.part.jsonl")
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("manifest.json", "plan.json"):
+        if (workspace.folder / name).exists():
+            shutil.copyfile(workspace.folder / name, out / name)
+    shutil.copytree(workspace.folder / "evidence", out / "evidence", dirs_exist_ok=True, ignore=skip)
+    return target
