@@ -176,6 +176,14 @@ def test_nothing_inside_the_bundle_is_trusted(tmp_path: Path) -> None:
     assert load_trust(write(outside, simple()), bundle=bundle)
 
 
+def test_a_loop_of_links_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "trust.yaml").symlink_to(tmp_path / "trust.yaml")
+    with pytest.raises(InputError):
+        load_trust(tmp_path / "trust.yaml", bundle=tmp_path / "bundle")
+    with pytest.raises(InputError):
+        load_trust(tmp_path / "trust.yaml")
+
+
 def test_trust_in_one_public_key() -> None:
     found = Trust.from_public_key(key("decider").public, ["decider", "approver"])
     assert verify_decision(signed(), found)

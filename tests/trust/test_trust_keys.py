@@ -181,8 +181,9 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
     for path in (tmp_path / "pipe", tmp_path, tmp_path / "missing", tmp_path / "missing" / "key", Path("a\0b")):
         with pytest.raises((InputError, StorageError)):
             load_private(path)
-    with pytest.raises(StorageError):
-        new_key(private_file(tmp_path / "file", b"") / "release.pem")
+    for path in (private_file(tmp_path / "file", b"") / "release.pem", tmp_path / ("x" * 300), Path("a\0b")):
+        with pytest.raises(StorageError):
+            new_key(path)
 
 
 def test_a_huge_file_is_no_key(tmp_path: Path) -> None:

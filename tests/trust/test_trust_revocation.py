@@ -275,6 +275,8 @@ class TestState:
         (tmp_path / "file").write_text("")
         with pytest.raises(StorageError):
             update_state(tmp_path / "file" / "state.json", now=NOW)
+        with pytest.raises(StorageError):
+            load_state(tmp_path / ("x" * 300))
 
 
 class TestClock:

@@ -145,9 +145,8 @@ def new_key(path: Path, passphrase: Passphrase | None = None) -> PublicKey:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     public_path = path.with_name(path.name + PUBLIC_SUFFIX)
-    for taken in (path, public_path):
-        if taken.exists() or taken.is_symlink():
-            raise InputError("exists already and is not overwritten", where=str(taken), remedy="choose a new name")
+    for wanted in (path, public_path):
+        private_files.check_free(wanted)
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if passphrase is not None:
         encryption = serialization.BestAvailableEncryption(_ask(passphrase, path))

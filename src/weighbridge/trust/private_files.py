@@ -46,6 +46,17 @@ def read_private(path: Path) -> bytes:
     return data
 
 
+def check_free(path: Path) -> None:
+    """Raises ``InputError`` if something has this name already, ``StorageError`` if that cannot be told."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as cause:
+        raise StorageError(f"cannot be examined: {cause}", where=str(path)) from cause
+    raise InputError("exists already and is not overwritten", where=str(path), remedy="choose a new name")
+
+
 def write_new(path: Path, data: bytes, *, mode: int) -> None:
     """Write a new file, whole or not at all, with exactly ``mode``. Never overwrites.
 

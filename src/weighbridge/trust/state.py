@@ -50,8 +50,11 @@ def check_clock(now: datetime, last_seen: datetime | None) -> None:
 def load_state(path: Path) -> State:
     """Read the state; a missing file is an empty state. Raises ``InputError`` for a damaged one."""
     where = str(path)
-    if not path.exists():
-        return State()
+    try:
+        if not path.exists():
+            return State()
+    except OSError as cause:
+        raise StorageError(f"cannot be examined: {cause.strerror or cause}", where=where) from cause
     remedy = "if you removed or edited it on purpose, delete it; old revocation lists then go unnoticed once"
     try:
         data = read(path, limit=MAX_BYTES)

@@ -226,7 +226,11 @@ def _holds(key: PublicKey, signature: dsse.Signature, envelope: dsse.Envelope) -
 
 
 def _check_outside(path: Path, bundle: Path | None) -> None:
-    if bundle is not None and path.resolve().is_relative_to(bundle.resolve()):
+    try:
+        inside = bundle is not None and path.resolve().is_relative_to(bundle.resolve())
+    except (OSError, RuntimeError) as cause:  # a loop of links
+        raise InputError("leads nowhere", where=str(path), remedy="check the path") from cause
+    if inside:
         raise InputError(
             "lies inside what is to be verified, so it proves nothing",
             where=str(path),
