@@ -95,7 +95,7 @@ CHOICE_TASKS: dict[str, dict[str, Any]] = {
         "fewshot_split": "dev",
     },
     "letters": {
-        "doc_to_text": "{{question.strip()}}\n{% for c in choices %}{{'ABCD'[loop.index0]}}. {{c}}\n{% endfor %}Answer:",
+        "doc_to_text": "{{question.strip()}}\n{% for c in choices %}{{'ABCD'[loop.index0]}}: {{c}} {% endfor %}",
         "doc_to_choice": ["A", "B", "C", "D"],
         "doc_to_target": "letter",
         "num_fewshot": 5,

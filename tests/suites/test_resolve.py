@@ -1,0 +1,36 @@
+"""From names and paths to suites."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_task_yaml import write
+
+from weighbridge.errors import SuiteError
+from weighbridge.suites.resolve import RESERVED, resolve_suite
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_built_in_names(name: str) -> None:
+    assert resolve_suite(name).name == name
+
+
+def test_paths(tmp_path: Path) -> None:
+    assert resolve_suite(str(write(tmp_path, {}))).name == "sums"
+    prompts = tmp_path / "mine.jsonl"
+    prompts.write_text('{"id": "1", "prompt": "Hello?", "category": "greetings", "harmful": false}\n')
+    suite = resolve_suite(str(prompts))
+    assert (suite.name, suite.format) == ("mine", "prompts")
+
+
+@pytest.mark.parametrize("name", ["generall", "", "unsafe.txt", "."])
+def test_unknown_names_list_what_there_is(name: str) -> None:
+    with pytest.raises(SuiteError) as caught:
+        resolve_suite(name)
+    assert "general" in str(caught.value.remedy)
+
+
+def test_no_file_takes_a_built_in_name(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError, match="built-in"):
+        resolve_suite(str(write(tmp_path, {"task": "general"})))
