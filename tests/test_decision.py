@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.trust_world import DECIDED, EXPIRES, NOW, POLICY, arguments, digest, draft, manifest
 
+from trust_world import DECIDED, EXPIRES, NOW, POLICY, arguments, digest, draft, manifest
 from weighbridge import canonical
 from weighbridge.checkpoint.manifest import FileEntry, Manifest
 from weighbridge.decision import (

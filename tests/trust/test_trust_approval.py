@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.trust_world import (
+
+from trust_world import (
     DECIDED,
     EXPIRES,
     NOW,
@@ -21,7 +22,6 @@ from tests.trust_world import (
     manifest,
     trust,
 )
-
 from weighbridge import canonical
 from weighbridge.decision import Decision
 from weighbridge.errors import InputError, SignerUnknown, VerificationError

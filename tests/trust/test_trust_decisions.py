@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.trust_world import decided, draft, keyid, signed, trust
 
+from trust_world import decided, draft, keyid, signed, trust
 from weighbridge.errors import InputError, VerificationError
 from weighbridge.trust import load_decision, read_decision_unverified
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.trust_world import approval, decided, key, keyid, signed
 
+from trust_world import approval, decided, key, keyid, signed
 from weighbridge import trust
 from weighbridge.statement import PREDICATE_TYPES
 from weighbridge.trust import load_trust

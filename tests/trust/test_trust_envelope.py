@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope as PeerEnvelope
 from securesystemslib.signer import SSlibKey
-from tests.trust_world import (
+
+from trust_world import (
     NOW,
     approval,
     decided,
@@ -27,7 +28,6 @@ from tests.trust_world import (
     signed,
     trust,
 )
-
 from weighbridge import canonical
 from weighbridge.errors import InputError, SignerUnknown, VerificationError
 from weighbridge.statement import APPROVAL, DECISION, STATEMENT_TYPE

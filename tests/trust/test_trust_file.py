@@ -11,8 +11,8 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.trust_world import key, keyid, signed, trust
 
+from trust_world import key, keyid, signed, trust
 from weighbridge.errors import InputError, SignerUnknown, VerificationError
 from weighbridge.trust import Trust, load_trust, verify_decision
 from weighbridge.trust.trust_file import ROLES

@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.trust.make_fixtures import FOLDER, PASSPHRASE, files
-from tests.trust_world import DECIDED, NOW, digest, key, keyid
+from make_trust_fixtures import FOLDER, PASSPHRASE, files
 
+from trust_world import DECIDED, NOW, digest, key, keyid
 from weighbridge.decision import check_expiry
 from weighbridge.errors import DecisionExpired, SignerUnknown
 from weighbridge.times import parse_time

@@ -13,8 +13,8 @@ import pytest
 from google.protobuf import json_format
 from in_toto_attestation.v1.statement import Statement as PeerStatement
 from in_toto_attestation.v1.statement_pb2 import Statement as PeerForm
-from tests.trust_world import NOW, decided, digest, manifest, revocations
 
+from trust_world import NOW, decided, digest, manifest, revocations
 from weighbridge.errors import InputError
 from weighbridge.trust import dsse, load_private, make_approval, make_import, new_key
 

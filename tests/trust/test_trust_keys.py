@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.trust_world import key, keyid
 
+from trust_world import key, keyid
 from weighbridge.errors import InputError, StorageError, VerificationError
 from weighbridge.trust.keys import PASSPHRASE_VARIABLE, PrivateKey, PublicKey, load_private, load_public, new_key
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.trust_world import NOW, decided, digest, imported, key, keyid, manifest, revocations, trust
 
+from trust_world import NOW, decided, digest, imported, key, keyid, manifest, revocations, trust
 from weighbridge import canonical
 from weighbridge.errors import InputError, SignerUnknown, StorageError, VerificationError
 from weighbridge.statement import REVOCATION, Statement, Subject

@@ -14,9 +14,9 @@ import jsonschema
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from tests.trust.make_fixtures import FOLDER
-from tests.trust_world import decided, digest, draft
+from make_trust_fixtures import FOLDER
 
+from trust_world import decided, digest, draft
 from weighbridge import evidence
 from weighbridge.evidence import Calibration, Evidence, Finding, Observation, PlanRef, Question, SuiteRef
 from weighbridge.trust import dsse

@@ -1,6 +1,6 @@
 """Makes ``fixtures/v1``: files as version 1 of the formats writes them. Run once for each version of the formats.
 
-    python -m tests.trust.make_fixtures
+    PYTHONPATH=tests python tests/trust/make_trust_fixtures.py
 
 What exists is never written again: later versions of Weighbridge must still verify these files. The keys are made
 from their names (see ``tests/trust_world.py``), so everybody has them. They are for tests only.
@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.trust_world import approval, draft, imported, key, revocations, signed
-
+from trust_world import approval, draft, imported, key, revocations, signed
 from weighbridge.trust.keys import new_key
 from weighbridge.trust.trust_file import ROLES
 
