@@ -1,4 +1,4 @@
-"""The OpenSSF model signature of a bundle: every file's name and digest, signed by the publisher. Pure: bytes in and out.
+"""The OpenSSF model signature of a bundle: every file's name and digest, signed by the publisher. Pure.
 
 The form is that of model-signing 1.x (in-toto statement of type ``https://model_signing/signature/v1.0`` in a sigstore
 bundle), so its own command line verifies what we sign. Read here, it is held to more:
@@ -71,9 +71,7 @@ def statement(name: str, files: Mapping[str, str]) -> bytes:
                     "allow_symlinks": False,
                     "ignore_paths": [SIGNATURE_FILE],
                 },
-                "resources": [
-                    {"name": path, "algorithm": "sha256", "digest": sha256} for path, sha256 in ordered
-                ],
+                "resources": [{"name": path, "algorithm": "sha256", "digest": sha256} for path, sha256 in ordered],
             },
         }
     )

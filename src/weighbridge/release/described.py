@@ -1,0 +1,76 @@
+"""What a release says about itself, put together once for the card and the bill of materials. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from weighbridge.checkpoint import Facts
+from weighbridge.decision import Decision
+from weighbridge.evidence import Evidence
+from weighbridge.metrics import METRICS
+from weighbridge.policy import Policy
+from weighbridge.release.duties import Licence
+from weighbridge.release.layout import ReleaseRecord
+from weighbridge.trust import Approval
+from weighbridge.verdicts import Judgement, Verdict
+
+
+@dataclass(frozen=True)
+class Described:
+    """A release: its record, the decision with all that it rests on, and what the checkpoint says of itself."""
+
+    record: ReleaseRecord
+    decision: Decision
+    judgement: Judgement
+    policy: Policy
+    evidence: Sequence[Evidence]
+    approvals: Sequence[Approval]
+    facts: Facts
+    licence: Licence | None
+
+    def results(self) -> Iterator[tuple[str, Verdict]]:
+        """Every bound that was judged, with its tier."""
+        for tier in self.judgement.tiers:
+            for verdict in tier.own:
+                for leaf in verdict.leaves():
+                    yield tier.tier, leaf
+
+    def sampled(self) -> Iterator[Verdict]:
+        """The verdicts that rest on sampled numbers, one for each metric and suite."""
+        seen: set[tuple[str | None, str | None]] = set()
+        for _, verdict in self.results():
+            metric = METRICS.get(verdict.metric or "")
+            key = (verdict.metric, verdict.suite)
+            if metric is not None and metric.kind == "sampled" and verdict.estimate is not None and key not in seen:
+                seen.add(key)
+                yield verdict
+
+    @property
+    def level(self) -> str:
+        """The level of the intervals shown, as a percentage."""
+        return f"{100 * (1 - float(self.judgement.error_rate)):g} %"
+
+    def limits(self) -> list[str]:
+        """What the results do not say."""
+        limits = [
+            "The numbers hold for the population that each suite was drawn from, as it was measured: the suites, "
+            "prompts and decoding named in the evidence, and nothing else.",
+            f"Each interval is for one metric by itself, at {self.level}; together they cover less.",
+            "Times and the order in which policy and measurement were made are stated by the decider, not proved.",
+            "The decision rests on the files named in it. Fine-tuned, quantised or merged copies are other models.",
+        ]
+        if self.judgement.post_hoc:
+            limits.append("The policy was chosen, or changed, after some of the evidence was gathered (post hoc).")
+        measured = {record.question.measure for record in self.evidence}
+        for measure, what in (
+            ("safety", "how the model answers harmful requests"),
+            ("capability", "what the model can do"),
+            ("licensing", "licence duties"),
+            ("integrity", "the safety of the files themselves"),
+        ):
+            if measure not in measured:
+                limits.append(f"Not measured: {what}.")
+        if "safety" in measured:
+            limits.append("Safety was measured as released: what fine-tuning or an attack can bring out was not.")
+        return limits
