@@ -115,6 +115,13 @@ class TestSelfApproval:
             verify(approval("decider"), self_approval=True)
 
 
+def test_messages_name_the_file() -> None:
+    with pytest.raises(SignerUnknown, match=r"^b\.json: "):
+        verify(approval(), approval("stranger"), names=["a.json", "b.json"])
+    with pytest.raises(SignerUnknown, match=r"^approval 2: "):
+        verify(approval(), approval("stranger"))
+
+
 def test_unknown_and_wrong_keys() -> None:
     with pytest.raises(SignerUnknown):
         verify(approval("stranger"))

@@ -6,7 +6,7 @@ refused for any other decision, checkpoint or action.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -69,7 +69,7 @@ def make_approval(
 
 
 def verify_approvals(
-    envelopes: Iterable[bytes],
+    envelopes: Sequence[bytes],
     decision: Decision,
     trust: Trust,
     *,
@@ -77,6 +77,7 @@ def verify_approvals(
     self_approval: bool,
     at: datetime,
     action: Action = "open",
+    names: Sequence[str] = (),
 ) -> list[Approval]:
     """The approvals that count, if they are enough. ``at`` is the time at which the action is, or was, carried out.
 
@@ -84,6 +85,7 @@ def verify_approvals(
     trust file. Keys that signed the decision do not count unless ``self_approval``. Every envelope must hold, also
     one that is not needed. Raises ``VerificationError`` for a draft, an approval of something else, one that has
     expired or is given more than 5 minutes ahead of ``at``, and for too few; ``SignerUnknown`` for unknown keys.
+    ``names`` are the envelopes' files, for these messages.
     """
     if not decision.signers:
         raise VerificationError("the decision is a draft", where=f"decision {decision.id}", remedy="have it signed")
@@ -93,8 +95,7 @@ def verify_approvals(
         )
     counted: set[str] = set()
     approvals: list[Approval] = []
-    for number, data in enumerate(envelopes, 1):
-        where = f"approval {number}"
+    for where, data in zip(names or [f"approval {n + 1}" for n in range(len(envelopes))], envelopes, strict=True):
         # Each envelope needs one key; the role's threshold is asked of all envelopes together.
         approval = _read(trust.verify(data, "approver", APPROVAL, where=where, threshold=1), where)
         _check(approval, decision, action, at, where)
