@@ -103,7 +103,7 @@ class _Walk:
             raise self.error("a link leads back to a folder above it", where=where, remedy="remove the link")
         for entry in entries:
             name = prefix + entry.name
-            if depth == 0 and is_describing(name + ("/." if entry.is_dir() else "")) and self.links:
+            if depth == 0 and is_describing(name + ("/." if Path(entry.path).is_dir() else "")) and self.links:
                 continue  # not even looked into: a .git folder may be large and hold anything
             check_name(name, where=str(self.base), error=self.error)
             self.entry(Path(entry.path), name, entry.is_symlink(), (*above, key), depth)
