@@ -164,10 +164,12 @@ class _Case:
             return None
 
     def raise_unknown(self) -> None:
-        if self.unknown is not None:
-            raise SignerUnknown(
-                f"intact, signer unknown: {self.unknown.message}", where=self.unknown.where, remedy=self.unknown.remedy
-            ) from self.unknown
+        if self.unknown is None:
+            return
+        reason = self.unknown.message if self.trust.roles else "no trust file was given"
+        raise SignerUnknown(
+            f"intact, signer unknown: {reason}", where=self.unknown.where, remedy=self.unknown.remedy
+        ) from self.unknown
 
     def hash(self, progress: Progress | None) -> Manifest:
         found = list_bundle(self.bundle, error=VerificationError)
