@@ -30,9 +30,8 @@ from weighbridge.stats.clusters import GRID, threshold
 SHARES = tuple((2 * i + 1) / 32 for i in range(16))
 """The shares g that the capital is spread over, evenly: 1/32, 3/32, ... 31/32."""
 
-_BIG = 2.0**300
-_EXPONENT = 300
-_BLOCK = 8  # a factor is below GRID = 2**20, so eight of them stay far from overflow
+_BLOCK = 8  # a factor is between 1/32 and GRID < 2**20: eight of them move a capital by at most 2**160
+_SCALE = 300  # a capital beyond 2**300 either way is kept as a float times 2**(its exponent)
 
 
 class BettingTest:
@@ -41,13 +40,14 @@ class BettingTest:
     Feed it clusters in order with ``feed``; it remembers the largest capital seen at a look.
     """
 
-    __slots__ = ("_capitals", "_exponent", "_peak", "_reciprocal", "seen")
+    __slots__ = ("_capitals", "_exponents", "_peak", "_reciprocal", "_shifted", "seen")
 
     def __init__(self, k: int) -> None:
         self.seen = 0
         self._reciprocal = GRID / k
         self._capitals = [1.0] * len(SHARES)
-        self._exponent = 0
+        self._exponents = [0] * len(SHARES)
+        self._shifted = False
         self._peak = (-(2**60), 0.0)  # (exponent, mantissa): ordered like the number
 
     def feed(self, means: Sequence[float], weights: Sequence[float], looks: Sequence[int]) -> None:
@@ -60,26 +60,32 @@ class BettingTest:
             if look <= self.seen:
                 continue
             for start in range(self.seen, look, _BLOCK):
-                for i in range(start, min(start + _BLOCK, look)):
-                    payoff = weights[i] * (means[i] * reciprocal - 1.0)
-                    capitals = [
-                        capital * (1.0 + share * payoff) for capital, share in zip(capitals, SHARES, strict=True)
-                    ]
-                capitals = self._rescale(capitals)
-            mantissa, exponent = math.frexp(math.fsum(capitals))
-            self._peak = max(self._peak, (exponent + self._exponent, mantissa))
+                stop = min(start + _BLOCK, look)
+                payoffs = [weights[i] * (means[i] * reciprocal - 1.0) for i in range(start, stop)]
+                capitals = _bet(capitals, payoffs)
+                if min(capitals) < 2.0**-_SCALE or max(capitals) > 2.0**_SCALE:
+                    capitals = self._rescale(capitals)
+            self._peak = max(self._peak, self._total(capitals))
             self.seen = look
         self._capitals = capitals
 
     def _rescale(self, capitals: list[float]) -> list[float]:
-        largest = max(capitals)
-        if largest > _BIG:
-            self._exponent += _EXPONENT
-            return [capital / _BIG for capital in capitals]
-        if largest < 1.0 / _BIG:
-            self._exponent -= _EXPONENT
-            return [capital * _BIG for capital in capitals]
-        return capitals
+        """Bring each capital back near 1, its power of two remembered: exact."""
+        split = [math.frexp(capital) for capital in capitals]
+        self._shifted = True
+        self._exponents = [kept + new for kept, (_, new) in zip(self._exponents, split, strict=True)]
+        return [mantissa for mantissa, _ in split]
+
+    def _total(self, capitals: list[float]) -> tuple[int, float]:
+        """The sum of the capitals as (exponent, mantissa in [1/2, 1))."""
+        if not self._shifted:
+            mantissa, exponent = math.frexp(math.fsum(capitals))
+            return exponent, mantissa
+        top = max(self._exponents)
+        shifts = zip(capitals, self._exponents, strict=True)
+        # what is 2**-1000 of the largest or less adds nothing, and ldexp makes it 0
+        mantissa, exponent = math.frexp(math.fsum(math.ldexp(capital, shift - top) for capital, shift in shifts))
+        return exponent + top, mantissa
 
     def rejects(self, alpha: float) -> bool:
         """Whether the capital stood at 1 / alpha or more at any look so far."""
@@ -87,9 +93,23 @@ class BettingTest:
         return self._peak >= (exponent, mantissa)
 
     def log_peak(self) -> float:
-        """Logarithm of the largest capital at a look. Only to steer a search, never to decide."""
+        """Logarithm of the largest capital at a look, at least 0. Only to steer a search, never to decide."""
         exponent, mantissa = self._peak
-        return -math.inf if mantissa == 0.0 else math.log(mantissa / len(SHARES)) + exponent * math.log(2.0)
+        return max(math.log(mantissa / len(SHARES)) + exponent * math.log(2.0), 0.0) if mantissa else 0.0
+
+
+def _bet(capitals: list[float], payoffs: list[float]) -> list[float]:
+    """Multiply each capital by 1 + share * payoff, payoff by payoff; a full block in one expression, for speed."""
+    if len(payoffs) == _BLOCK:
+        a, b, c, d, e, f, g, h = payoffs
+        return [
+            x * (1 + s * a) * (1 + s * b) * (1 + s * c) * (1 + s * d)
+            * (1 + s * e) * (1 + s * f) * (1 + s * g) * (1 + s * h)
+            for x, s in zip(capitals, SHARES, strict=True)
+        ]  # fmt: skip
+    for payoff in payoffs:
+        capitals = [x * (1 + s * payoff) for x, s in zip(capitals, SHARES, strict=True)]
+    return capitals
 
 
 def binary_rejects(successes: int, failures: int, k: int, alpha: float) -> bool:

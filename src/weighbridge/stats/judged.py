@@ -16,8 +16,11 @@ from weighbridge.errors import EvidenceError
 from weighbridge.stats.clusters import GRID, check_alpha, grid_ceil, grid_floor
 from weighbridge.stats.exact import upper_grid
 
-SHARE_OF_RATE = 0.5
-"""The part of alpha that goes to the reported rate; tpr and fpr have half of the rest each."""
+SHARE_OF_RATE = 0.7
+"""The part of alpha that goes to the reported rate; tpr and fpr have half of the rest each.
+
+Chosen by simulation (docs/statistics.md): with 450 to 2,250 labels, verdicts come 5 to 20 % sooner than at one half.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,33 +58,41 @@ class BettingSide:
     def rejects(self, k: int, alpha: float) -> bool:
         if not 0 < k < GRID:
             return k <= 0
-        return self._fed(self._tests.setdefault(k, BettingTest(k))).rejects(alpha)
+        if k not in self._tests:
+            self._tests[k] = BettingTest(k)
+        return self._fed(self._tests[k]).rejects(alpha)
 
     def bound(self, alpha: float) -> int:
         reached = self._bounds.get(alpha, 0)
-        if reached + 1 < GRID:
+        if not self._looks or reached + 1 >= GRID:
+            return reached
+        if reached:  # has anything changed? One test, carried on from look to look, tells
             k, probe = self._probes.get(alpha, (0, None))
             if probe is None or k != reached + 1:
                 probe = BettingTest(reached + 1)
                 self._probes[alpha] = reached + 1, probe
-            if self._fed(probe).rejects(alpha):
-                # Where m is at least the plain mean at a look, no bet has won: nothing is rejected there.
-                ceiling = min(GRID, math.ceil(self._highest * GRID) + 1)
-                reached = _largest_rejected(reached + 1, ceiling, -math.log(threshold(alpha)), self._prober(alpha))
-                self._bounds[alpha] = reached
-        return reached
+            if not self._fed(probe).rejects(alpha):
+                return reached
+            reached += 1
+        self._bounds[alpha] = self._search(reached, alpha)
+        return self._bounds[alpha]
+
+    def _search(self, low: int, alpha: float) -> int:
+        def probe(k: int) -> tuple[bool, float]:
+            test = self._fed(BettingTest(k))
+            return test.rejects(alpha), test.log_peak()
+
+        needed = math.log(threshold(alpha))
+        # Where m is at least the plain mean at every look, no bet has won on balance: nothing is rejected there.
+        high = min(GRID, math.ceil(self._highest * GRID) + 1)
+        count, variance = len(self._means), self._highest * (1.0 - self._highest)
+        distance = math.sqrt(2.0 * variance * (needed + 0.5 * math.log(count) + 1.0) / count)
+        return _largest_rejected(low, high, needed, probe, guess=int((self._highest - distance) * GRID))
 
     def _fed(self, test: BettingTest) -> BettingTest:
         if self._looks and test.seen < self._looks[-1]:
             test.feed(self._means, self._weights, self._looks)
         return test
-
-    def _prober(self, alpha: float) -> Callable[[int], tuple[bool, float]]:
-        def probe(k: int) -> tuple[bool, float]:
-            test = self._fed(BettingTest(k))
-            return test.rejects(alpha), test.log_peak() - math.log(threshold(alpha))
-
-        return probe
 
 
 class CountingSide:
@@ -129,27 +137,32 @@ class CountingSide:
         return reached
 
 
-def _largest_rejected(low: int, high: int, at_high: float, probe: Callable[[int], tuple[bool, float]]) -> int:
-    """The largest rejected k, given that ``low`` is rejected and ``high`` is not.
+def _largest_rejected(
+    low: int, high: int, needed: float, probe: Callable[[int], tuple[bool, float]], *, guess: int
+) -> int:
+    """The largest rejected k, given that ``low`` is rejected (or 0) and ``high`` is not.
 
-    ``probe(k)`` says whether k is rejected, and by how much in log capital, which falls as k rises. The logarithm
-    only chooses where to look next (regula falsi, Illinois variant); the answer rests on the tests at k and k + 1.
+    ``probe(k)`` says whether k is rejected, and the logarithm of its capital; ``needed`` is what rejecting takes.
+    The root of that logarithm is almost linear in k, which chooses where to look next (regula falsi, Illinois
+    variant, beginning at ``guess``); the answer itself rests on the tests at k and k + 1.
     """
     at_low: float | None = None
-    same = 0
+    at_high = -math.sqrt(needed)
+    streak = 0  # how often in a row the same end moved, negative for the upper one
     while high - low > 1:
         middle = (low + high) // 2
-        if at_low is not None and at_low > at_high and abs(same) < 4:
-            middle = low + int((high - low) * (at_low / (at_low - at_high)))
-            middle = min(max(middle, low + 1), high - 1)
-        rejected, excess = probe(middle)
+        if at_low is None and streak == 0 and low < guess < high:
+            middle = guess
+        elif at_low is not None and at_low > at_high and abs(streak) < 5:
+            middle = min(max(low + int((high - low) * at_low / (at_low - at_high)), low + 1), high - 1)
+        rejected, log_capital = probe(middle)
+        excess = math.sqrt(log_capital) - math.sqrt(needed)
         if rejected:
             low, at_low = middle, max(excess, 0.0)
-            at_high *= 0.5 if same > 0 else 1.0
-            same = max(same, 0) + 1
+            streak = max(streak, 0) + 1
+            at_high *= 0.5 if streak > 1 else 1.0
         else:
             high, at_high = middle, min(excess, 0.0)
-            if at_low is not None:
-                at_low *= 0.5 if same < 0 else 1.0
-            same = min(same, 0) - 1
+            streak = min(streak, 0) - 1
+            at_low = at_low * 0.5 if at_low is not None and streak < -1 else at_low
     return low
