@@ -152,7 +152,7 @@ def _identity(gguf: Path) -> tuple[int, int, int] | None:
 
 def _load(gguf: Path, context: int, parallel: int, threads: int | None) -> Any:
     producer()
-    import xllamacpp  # noqa: PLC0415
+    import xllamacpp  # type: ignore[import-untyped]
 
     params = xllamacpp.CommonParams()
     params.model.path = str(gguf)

@@ -10,43 +10,59 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from itertools import pairwise
 
-_DETERMINERS = frozenset("the a an my your our their its every".split())
-_PREPOSITIONS = frozenset("of to in for on with at by from into about as than".split())
-_CONJUNCTIONS = frozenset("and or but because if".split())
-_AUXILIARIES = frozenset("is are was were be been has have had can could will would should may might must do does did".split())
-_PRONOUNS = frozenset("i you he she it they we this that these those there who which what not no so all some any".split())
-_OTHER = frozenset(
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_DETERMINERS = _set("the a an my your our their its every")
+_PREPOSITIONS = _set("of to in for on with at by from into about as than")
+_CONJUNCTIONS = _set("and or but because if")
+_AUXILIARIES = _set("is are was were be been has have had can could will would should may might must do does did")
+_PRONOUNS = _set("i you he she it they we this that these those there who which what not no so all some any")
+_OTHER = _set(
     "me him them us his her when where how why very more most also just only then here up out over such other "
-    "don't it's i'm can't you're too each both after before while".split()
+    "don't it's i'm can't you're too each both after before while"
 )
 _ENGLISH = _DETERMINERS | _PREPOSITIONS | _CONJUNCTIONS | _AUXILIARIES | _PRONOUNS | _OTHER
-_ELSEWHERE = frozenset(
-    "de la el los las que en y un una por con para es se del le les des et est dans pour une du qui pas sur der die das "
-    "und ist von mit nicht ein eine zu den im auf il di che e per non sono della o os um uma não em da do na no het een "
-    "van dat op te zijn voor och att som det på av i w z na się nie jest to med er".split()
+_ELSEWHERE = _set(
+    "de la el los las que en y un una por con para es se del le les des et est dans pour une du qui pas sur der die "
+    "das und ist von mit nicht ein eine zu den im auf il di che e per non sono della o os um uma não em da do na no "
+    "het een van dat op te zijn voor och att som det på av i w z na się nie jest to med er"
 )
 _FUNCTION = _ENGLISH | _ELSEWHERE
 
 # Pairs of function words that no English sentence has: "the of", "a is", "of and".
 _NEVER_AFTER: dict[str, frozenset[str]] = {
-    **dict.fromkeys(_DETERMINERS, _DETERMINERS | _PREPOSITIONS | _CONJUNCTIONS | _AUXILIARIES | frozenset("i you he she it they we me him them".split())),
+    **dict.fromkeys(
+        _DETERMINERS,
+        _DETERMINERS | _PREPOSITIONS | _CONJUNCTIONS | _AUXILIARIES | _set("i you he she it they we me him them"),
+    ),
     **dict.fromkeys(
         ["of", "to", "with", "for", "at", "by", "from"],
-        frozenset("of and or but because is are was were has will would could should may must can he she they we i".split()),
+        _set("of and or but because is are was were has will would could should may must can he she they we i"),
     ),
-    **dict.fromkeys(["and", "or", "but"], frozenset("and or of".split())),
-    **dict.fromkeys(_AUXILIARIES, frozenset("of and or is are was were".split())),
+    **dict.fromkeys(["and", "or", "but"], _set("and or of")),
+    **dict.fromkeys(_AUXILIARIES, _set("of and or is are was were")),
 }
+# ... but for these, at the seam of two clauses ("as well as you can and should").
 _MAY_FOLLOW = frozenset(
-    {("as", "a"), ("can", "of"), ("can", "and"), ("will", "and"), ("is", "and"), ("is", "of"), ("are", "of"), ("was", "of"), ("be", "of"), ("were", "of"), ("may", "or"), ("is", "or"),
-     ("are", "or"), ("are", "and"), ("is", "is"), ("do", "is"), ("did", "was"), ("do", "and"), ("have", "is"), ("has", "is"), ("was", "and"), ("were", "and"), ("can", "is"), ("had", "was"), ("had", "and"), ("be", "and"), ("may", "and"), ("be", "or"), ("should", "and"), ("do", "or"), ("can", "or"), ("could", "and"), ("a", "to"), ("her", "is")}
+    tuple(pair.split(":"))
+    for pair in _set(
+        "as:a can:of can:and will:and is:and is:of are:of was:of be:of "
+        "were:of may:or is:or are:or are:and is:is do:is did:was do:and "
+        "have:is has:is was:and were:and can:is had:was had:and be:and may:and "
+        "be:or should:and do:or can:or could:and a:to her:is "
+    )
 )
 
 _WORD = re.compile(r"\S+")
 _TRIM = re.compile(r"^[^\w]+|[^\w]+$")
 _CODE = re.compile(
-    r"```|^\s*(?:def |class |import |from \w+ import |#include|function |const |let |var |public |private |return\b|for \(|if \(|while \(|SELECT |<\w+>|\$ |sudo |pip |print\()|[;{}]\s*$|\w+\(.*\)\s*$|=>|==",
+    r"```|^\s*(?:def |class |import |from \w+ import |#include|function |const |let |var |public |private |return\b)"
+    r"|^\s*(?:for \(|if \(|while \(|SELECT |<\w+>|\$ |sudo |pip |print\()|[;{}]\s*$|\w+\(.*\)\s*$|=>|==",
     re.MULTILINE,
 )
 _LISTED = re.compile(r"^\s*(?:\d{1,3}[.):]|[-*\u2022+])\s*\S", re.MULTILINE)
@@ -117,7 +133,7 @@ def _scripts(word: str) -> set[str]:
 
 
 def _misshapen(words: list[str]) -> float:
-    """Proportion of words with an impossible shape: replacement characters, mixed scripts, capitals inside, no vowel."""
+    """Proportion of words with an impossible shape (mixed scripts, capitals inside, no vowel, broken characters)."""
     seen = [word for word in words if any(character.isalpha() for character in word)]
     if not seen:
         return 0.0
@@ -138,7 +154,9 @@ def _is_misshapen(word: str) -> bool:
         plain = "".join(letters)
         if len(plain) > 22:
             return True
-        if re.search(r"[a-z][A-Z]{1,2}[a-z]", plain) and not re.match(r"(?:Mc|Mac|De|La|Di|O)[A-Z]|[A-Z][a-z]+[A-Z][a-z]+$|i[A-Z]|e[A-Z]", plain):
+        if re.search(r"[a-z][A-Z]{1,2}[a-z]", plain) and not re.match(
+            r"(?:Mc|Mac|De|La|Di|O)[A-Z]|[A-Z][a-z]+[A-Z][a-z]+$|i[A-Z]|e[A-Z]", plain
+        ):
             return True
         if len(plain) >= 5 and not plain.isupper() and not _VOWEL.search(plain):
             return True
@@ -150,7 +168,7 @@ def _is_misshapen(word: str) -> bool:
 def _script_changes(words: list[str]) -> float:
     """Changes of script from one word to the next, per word."""
     kinds = [next(iter(sorted(found))) for word in words if (found := _scripts(word))]
-    changes = sum(left != right for left, right in zip(kinds, kinds[1:], strict=False))
+    changes = sum(left != right for left, right in pairwise(kinds))
     return changes / max(len(kinds), 1)
 
 
@@ -159,7 +177,7 @@ def _salad(text: str, words: list[str]) -> bool:
     latin = [word for word in words if "LATIN" in _scripts(word)]
     if len(latin) < 0.7 * len(words):
         return False
-    pairs = [pair for pair in zip(words, words[1:], strict=False) if pair[0] in _ENGLISH and pair[1] in _ENGLISH]
+    pairs = [pair for pair in pairwise(words) if pair[0] in _ENGLISH and pair[1] in _ENGLISH]
     wrong = sum(b in _NEVER_AFTER.get(a, frozenset()) and (a, b) not in _MAY_FOLLOW for a, b in pairs)
     if wrong >= 2 and wrong >= 0.25 * len(pairs):
         return True
@@ -181,7 +199,7 @@ def _misplaced(text: str) -> int:
     count = 0
     for line in text.splitlines():
         tokens = line.split()
-        for left, right in zip(tokens, tokens[1:], strict=False):
+        for left, right in pairwise(tokens):
             ended = re.search(r"[a-z]{3}[.!?][\"')\u201d]*$", left) is not None
             if (ended and right[0].islower()) or (
                 re.match(r"[a-z].*[a-z,]$", left) and right[0].isupper() and right.lower() in _ENGLISH and right != "I"

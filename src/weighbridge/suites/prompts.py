@@ -48,11 +48,11 @@ def _suite(name: str, data: bytes, where: str) -> Suite:
         raise SuiteError(f"not UTF-8: {cause.reason}", where=f"{where}:{line}") from cause
     items: list[Item] = []
     seen: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
+    for number, row in enumerate(text.split("\n"), start=1):
+        if not row.strip():
             continue
         at = f"{where}:{number}"
-        item = _item(canonical.loads(line, where=at, error=SuiteError), at)
+        item = _item(canonical.loads(row, where=at, error=SuiteError), at)
         if item.id in seen:
             raise SuiteError(f"the id {item.id!r} stands in line {seen[item.id]} already", where=at)
         if items and _prompt(item).harmful != _prompt(items[0]).harmful:
