@@ -66,7 +66,7 @@ def hugging_face_tensors(
     return {name: numbers(name, shape) for name, shape in shapes.items()}
 
 
-_NAMES = {
+NAMES = {
     "input_layernorm": "attn_norm",
     "post_attention_layernorm": "ffn_norm",
     "self_attn.q_proj": "attn_q",
@@ -93,7 +93,7 @@ def to_gguf(name: str, values: npt.NDArray[np.float32], *, permuted: bool) -> tu
         heads = HEADS if part == "self_attn.q_proj" else KEY_HEADS
         halves = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])
         values = halves.swapaxes(1, 2).reshape(values.shape)
-    return f"blk.{layer}.{_NAMES[part]}.{kind}", values
+    return f"blk.{layer}.{NAMES[part]}.{kind}", values
 
 
 def write_gguf(
