@@ -16,7 +16,9 @@ from typing import TypeVar
 
 from weighbridge import canonical
 from weighbridge import policy as policies
-from weighbridge.checkpoint import Manifest, hash_files, list_bundle
+from weighbridge.checkpoint import Checkpoint, Manifest, hash_files, list_bundle
+from weighbridge.checkpoint.facts import read_facts
+from weighbridge.checkpoint.weights import read_weights
 from weighbridge.decision import Decision, check_expiry
 from weighbridge.errors import (
     CheckpointError,
@@ -143,6 +145,18 @@ def verify_bundle(
         own=own,
         notes=tuple(notes),
     )
+
+
+def open_released(verified: Verified) -> Checkpoint:
+    """The checkpoint inside a bundle that holds: what ``verify --remeasure`` scores again.
+
+    Opening the folder itself would count the files that the release added, and give another digest.
+    """
+    manifest = verified.decision.manifest
+    places = {file.path: verified.bundle / file.path for file in manifest.files}
+    weights = read_weights(verified.bundle, places, locate=places.__getitem__)
+    facts = read_facts(verified.bundle, places, weights, None, locate=places.__getitem__)
+    return Checkpoint(verified.bundle.resolve(), manifest, facts, None, places)
 
 
 class _Case:
