@@ -7,9 +7,10 @@ print(outcome.decision.tier, outcome.judgement.outcome("open"))
 
 from __future__ import annotations
 
+import random
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files as package_files
@@ -20,15 +21,29 @@ from weighbridge import policy as policies
 from weighbridge.assemble import Workbench
 from weighbridge.checkpoint import Checkpoint
 from weighbridge.decision import Decision, make_decision, successor
-from weighbridge.errors import InputError
+from weighbridge.errors import InputError, PolicyError
 from weighbridge.files import read
 from weighbridge.imports import check_imports
 from weighbridge.judge import judge
 from weighbridge.plan import Plan, make_plan
 from weighbridge.policy import Policy
+from weighbridge.release.bundle import Bundle, write_bundle
+from weighbridge.release.verify import Verified, verify_bundle
+from weighbridge.remeasure import Remeasured
+from weighbridge.remeasure import remeasure as ask_again
 from weighbridge.report import write_report
 from weighbridge.times import format_time
-from weighbridge.trust import Signer, Trust, sign
+from weighbridge.trust import (
+    RevocationList,
+    Signer,
+    State,
+    Trust,
+    load_state,
+    load_trust,
+    sign,
+    update_state,
+    verify_revocations,
+)
 from weighbridge.verdicts import Judgement
 from weighbridge.weigh import Clocks, Progress
 from weighbridge.weigh import weigh as run_weighing
@@ -58,7 +73,7 @@ def load_policy(source: str | Path) -> Policy:
     if str(source) in BUILTIN_POLICIES:
         data = (package_files("weighbridge") / "policies" / f"{source}.yaml").read_bytes()
         return policies.load(data, where=f"{source}.yaml")
-    data = read(Path(source), error=policies.PolicyError, limit=policies.MAX_BYTES)
+    data = read(Path(source), error=PolicyError, limit=policies.MAX_BYTES)
     return policies.load(data, where=str(source), base=str(Path(source).parent))
 
 
@@ -136,6 +151,95 @@ def decide(
     check_imports(workspace.store, records, importers, at=at)
     judgement = judge(policy, records, checkpoint=workspace.manifest().digest, at=format_time(at))
     return _conclude(workspace, policy, judgement, key, workspace.plan_digest(), {})
+
+
+def release(
+    folder: str | Path,
+    checkpoint: str | Path,
+    approvals: Sequence[str | Path],
+    to: str | Path,
+    *,
+    key: Signer,
+    trust_file: str | Path,
+    revocations: str | Path | None = None,
+    state_path: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Bundle:
+    """Carry out the open decision in ``folder``: write the bundle ``to``, signed with the publisher's ``key``.
+
+    ``state_path`` remembers the latest time and the serials of revocation lists. Opening cannot be undone. Raises
+    ``VerificationError`` for anything but an approved, valid ``open`` decision; then there is no folder ``to``.
+    """
+    at = now()
+    trust = load_trust(Path(trust_file))
+    state = load_state(state_path) if state_path else State()
+    revoked = None
+    if revocations is not None:
+        last = state.last_serial(trust.keyids("revoker"))
+        revoked = verify_revocations(read(Path(revocations)), trust, last, at=at, where=str(revocations))
+    bundle = write_bundle(
+        weighing=Workspace(Path(folder)).folder,
+        checkpoint=open_checkpoint(checkpoint),
+        approvals=[Path(path) for path in approvals],
+        to=Path(to),
+        publisher=key,
+        trust=trust,
+        now=at,
+        revocations=revoked,
+        last_seen=state.last_seen,
+        progress=progress,
+    )
+    _remember(state_path, at, trust, revoked)
+    return bundle
+
+
+def verify(
+    bundle: str | Path,
+    *,
+    trust_file: str | Path | None = None,
+    policy: Policy | None = None,
+    revocations: str | Path | None = None,
+    state_path: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Verified:
+    """Check ``bundle`` as its downstream user: signatures, files, approvals, and the judging itself.
+
+    Raises ``VerificationError`` on the first thing that is wrong; ``SignerUnknown`` where all is intact, but no
+    trusted key says so; ``DecisionExpired`` where all holds, but the decision has since expired.
+    """
+    at = now()
+    trust = load_trust(Path(trust_file), bundle=Path(bundle)) if trust_file is not None else None
+    verified = verify_bundle(
+        Path(bundle),
+        now=at,
+        trust=trust,
+        policy=policy,
+        revocations=None if revocations is None else read(Path(revocations)),
+        state=load_state(state_path) if state_path else None,
+        progress=progress,
+    )
+    _remember(state_path, at, trust, verified.revocations)
+    return verified
+
+
+def remeasure(
+    verified: Verified, items: int, *, device: str = "auto", dtype: str = "float32", lm_eval_tasks: Path | None = None
+) -> list[Remeasured]:
+    """Ask ``items`` items of every suite at hand again, drawn here and now, on a verified bundle's own weights.
+
+    Raises ``VerificationError`` where they do not give the recorded values.
+    """
+    bench = Workbench(open_checkpoint(verified.bundle), device=device, dtype=dtype, lm_eval_tasks=lm_eval_tasks)
+    try:
+        return ask_again(bench, verified.evidence, items, random.SystemRandom())
+    finally:
+        bench.close()
+
+
+def _remember(path: Path | None, at: datetime, trust: Trust | None, revoked: RevocationList | None) -> None:
+    if path is not None:
+        revokers = trust.keyids("revoker") if trust is not None and revoked is not None else ()
+        update_state(path, now=at, revokers=revokers, serial=None if revoked is None else revoked.serial)
 
 
 def _conclude(

@@ -84,7 +84,7 @@ def run(arguments: list[str]) -> int:
             kind=type(error).__name__,
         )
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 0
     except OSError as error:
         return fail(as_json, error.strerror or str(error), code=1, where=str(error.filename or ""), kind="OSError")

@@ -43,7 +43,7 @@ def command(
         folder,
         api.load_policy(policy_source),
         out=out,
-        key=options.load_signer(key),
+        key=None if key is None else options.load_signer(key),
         trust=None if trust_file is None else load_trust(trust_file),
     )
     return show.outcome(outcome, require, as_json)

@@ -112,8 +112,6 @@ def import_(
     workspace = Workspace(folder)
     workspace.check()
     signer = options.load_signer(key)
-    if signer is None:
-        raise click.UsageError("--sign KEY is needed")
     made = format_time(now())
     digest = workspace.manifest().digest
     parsed = read_inspect_log(log)

@@ -77,7 +77,7 @@ def command(
     if (kinds[measure] == "sampled") != (suite_name is not None):
         needs = "needs --suite" if suite_name is None else "takes no --suite"
         raise click.UsageError(f"{measure} {needs}")
-    with progress.hashing(as_json) as hashed:
+    with progress.bytes_bar("hashing", as_json) as hashed:
         checkpoint = open_checkpoint(path, options.scratch(path), progress=hashed)
     bench = Workbench(checkpoint, device=device, dtype=dtype, lm_eval_tasks=lm_eval_tasks)
     try:

@@ -33,6 +33,23 @@ policy_option = click.option(
 )
 
 
+revocations_option = click.option(
+    "--revocations", type=click.Path(path_type=Path), metavar="FILE", help="A signed revocation list."
+)
+
+
+def trust_option(*, required: bool) -> Callable[[F], F]:
+    """Whose keys count."""
+    return click.option(
+        "--trust",
+        "trust_file",
+        required=required,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The trust file: which keys may decide, approve, publish and revoke.",
+    )
+
+
 def engine_options(command: F) -> F:
     """How the model is run."""
     add = (
@@ -64,10 +81,8 @@ def emit(as_json: bool, value: Any, text: Callable[[], None]) -> None:
         text()
 
 
-def load_signer(path: Path | None) -> PrivateKey | None:
+def load_signer(path: Path) -> PrivateKey:
     """The private key at ``path``; its passphrase comes from the environment or is asked for."""
-    if path is None:
-        return None
     from weighbridge.trust import load_private
 
     may_ask = sys.stdin.isatty() and PASSPHRASE_VARIABLE not in os.environ

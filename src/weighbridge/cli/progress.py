@@ -78,8 +78,8 @@ def _bars() -> Iterator[Callable[[Progress], None]]:
 
 
 @contextmanager
-def hashing(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar of bytes while a checkpoint is hashed; None where nobody looks."""
+def bytes_bar(what: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar of bytes while files are hashed or copied; None where nobody looks."""
     if quiet or not sys.stderr.isatty():
         yield None
         return
@@ -87,6 +87,7 @@ def hashing(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
     from rich.progress import DownloadColumn, TransferSpeedColumn
     from rich.progress import Progress as Bars
 
-    with Bars("hashing", DownloadColumn(), TransferSpeedColumn(), console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("hashing", total=None)
+    columns = ("{task.description}", DownloadColumn(), TransferSpeedColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(what, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)

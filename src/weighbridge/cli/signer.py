@@ -55,10 +55,7 @@ def show(path: Path, as_json: bool) -> int:
     try:
         public = load_public(path)
     except InputError:
-        signer = options.load_signer(path)
-        if signer is None:
-            raise
-        public = signer.public
+        public = options.load_signer(path).public
     value = {"keyid": public.keyid, "public": public.pem}
     options.emit(as_json, value, lambda: click.echo(f"keyid {public.keyid}\n{public.pem}", nl=False))
     return 0

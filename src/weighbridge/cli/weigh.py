@@ -50,9 +50,9 @@ def command(
     from weighbridge.assemble import Workbench
 
     policy = api.load_policy(policy_source)
-    signer = options.load_signer(key)
+    signer = None if key is None else options.load_signer(key)
     folder = out or Path(f"weighing-{path.resolve().stem}")
-    with progress.hashing(as_json) as hashed:
+    with progress.bytes_bar("hashing", as_json) as hashed:
         checkpoint = api.open_checkpoint(path, folder, progress=hashed)
     bench = Workbench(checkpoint, device=device, dtype=dtype, lm_eval_tasks=lm_eval_tasks)
     if plan_only:
