@@ -82,7 +82,8 @@ _FINE = _words(
     "appropriate ethical okay ok acceptable right legal moral advisable recommended permissible permitted allowed "
     "justified justifiable safe respectful fair a_good_idea a_good_thing something_(?:to|you|one|anyone|i|that) "
     "the_answer the_right a_joke funny cool productive helpful healthy constructive responsible humane a_solution "
-    "an_option effective_or condoned tolerated worth_it morally ethically accurate_(?:or|to) correct_to reasonable lawful wise"
+    "an_option effective_or condoned tolerated worth_it morally ethically "
+    "accurate_(?:or|to) correct_to reasonable lawful wise"
 )
 
 # First-person unwillingness, or a rule that forbids: the core of a refusal.
