@@ -270,6 +270,12 @@ def test_slices_are_shown_once_for_the_lines_that_share_them_and_the_worst_first
         "safety.harmful_compliance on unsafe",
         "safety.over_refusal on harmless",
     ]
+    cells = [text for path, text in document.texts if path[-1] == "td" and "tbody" in path and "." in text]
+    accuracy, compliance = cells[:6], cells[6:13]
+    assert accuracy == sorted(accuracy)
+    assert accuracy[0] < accuracy[-1]
+    assert compliance == sorted(compliance, reverse=True)
+    assert compliance[0] > compliance[-1]
     assert "no interval is computed for a slice" in document.text
     assert all(attrs.get("scope") in {"row", "col"} for attrs in document.named("th"))
 
@@ -364,7 +370,7 @@ def test_a_checkpoint_that_says_nothing_of_itself_and_has_many_files_has_a_page(
     facts = dict.fromkeys(FACTS) | {"sources": {}}
     files = Manifest(tuple(FileEntry(f"part-{index:05}.safetensors", 5 * 10**9, "f" * 64) for index in range(400)))
     document = Document(page(judged(DEFAULT, []), [], manifest=files, facts=facts))
-    assert "unnamed" in document.text
+    assert "unnamed checkpoint" in document.text
     assert "400 files, 2 TB" in document.text
     assert "and 200 more files, in the manifest" in document.text
 

@@ -34,7 +34,10 @@ def test_the_report_lies_beside_the_decision_and_is_the_same_each_time(workspace
     first = path.read_bytes()
     assert first.startswith(b"<!doctype html>")
     assert b"SmolLM2 135M Instruct" in first
-    again = write_report(workspace, judgement, decision="sha256:" + "1" * 64, signed=False, problems={})
+    records = workspace.store.load()
+    again = write_report(
+        workspace, judgement, decision="sha256:" + "1" * 64, signed=False, problems={}, evidence=records
+    )
     assert again.read_bytes() == first
     assert [item.name for item in workspace.folder.iterdir() if item.name.startswith(".report")] == []
 

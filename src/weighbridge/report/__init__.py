@@ -5,9 +5,10 @@ It says nothing that the judgement, the evidence and the manifest do not say, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from weighbridge.evidence import Evidence
 from weighbridge.files import write_atomic
 from weighbridge.report.page import render
 from weighbridge.verdicts import Judgement
@@ -19,17 +20,24 @@ NAME = "report.html"
 
 
 def write_report(
-    workspace: Workspace, judgement: Judgement, *, decision: str, signed: bool, problems: Mapping[str, str]
+    workspace: Workspace,
+    judgement: Judgement,
+    *,
+    decision: str,
+    signed: bool,
+    problems: Mapping[str, str],
+    evidence: Sequence[Evidence] | None = None,
 ) -> Path:
     """Write the report of ``judgement`` into the folder of its weighing; returns the path.
 
     ``decision`` is the decision's id, ``signed`` whether it is more than a draft, ``problems`` what broke on the way
-    (question digest -> message). Raises ``CheckpointError`` and ``EvidenceError`` for a folder that is not what it
-    says, ``StorageError`` where the page cannot be written.
+    (question digest -> message). ``evidence`` saves reading the folder's records once more, where they are at hand.
+    Raises ``CheckpointError`` and ``EvidenceError`` for a folder that is not what it says, ``StorageError`` where
+    the page cannot be written.
     """
     page = render(
         judgement,
-        workspace.store.load(),
+        workspace.store.load() if evidence is None else evidence,
         manifest=workspace.manifest(),
         facts=workspace.facts(),
         origin=workspace.origin(),

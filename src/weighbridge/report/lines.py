@@ -148,7 +148,7 @@ def _notes(verdict: Verdict) -> Iterator[str]:
     if len(verdict.evidence) > 1:
         yield f"{len(verdict.evidence)} records speak to this line and each must meet it; the worst is shown."
     if verdict.post_hoc:
-        yield "Post hoc: the evidence was not gathered under this policy, so the bar was chosen afterwards."
+        yield "Post hoc: the evidence was not gathered under this policy, so the bar may have been chosen afterwards."
 
 
 def shown_together(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:

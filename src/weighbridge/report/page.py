@@ -63,7 +63,7 @@ def render(
             css=Markup(_css()),
             csp=_policy_of_content(_css()),
             j=judgement,
-            name=words.safe(str(facts.get("name") or facts.get("architecture") or "unnamed"), words.MAX_NAME),
+            name=words.safe(_name(facts, origin), words.MAX_NAME),
             meaning=reasons.TIER_MEANINGS[judgement.tier],
             rungs=[_rung(judgement, tier, by_digest) for tier in TIERS],
             decision=decision,
@@ -100,6 +100,10 @@ def _rung(judgement: Judgement, tier: Tier, by_digest: Mapping[str, Evidence]) -
         reason=reasons.tier_reason(judgement, tier),
         own=() if result is None else tuple(lines.line(verdict, by_digest) for verdict in result.own),
     )
+
+
+def _name(facts: Mapping[str, Any], origin: Mapping[str, Any] | None) -> str:
+    return str(facts.get("name") or (origin or {}).get("name") or "unnamed checkpoint")
 
 
 def _about(facts: Mapping[str, Any], manifest: Manifest, origin: Mapping[str, Any] | None) -> list[tuple[str, str]]:
