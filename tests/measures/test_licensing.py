@@ -14,7 +14,7 @@ from weighbridge import canonical
 from weighbridge.checkpoint import open_checkpoint
 from weighbridge.errors import InputError
 from weighbridge.evidence import Evidence, from_bytes, to_json
-from weighbridge.measures.licensing import Licensing, load_table
+from weighbridge.measures.licensing import Licensing, load_table, parse_lineage
 
 APACHE = load_table().text_of("apache-2.0")
 MIT = """MIT License
@@ -409,3 +409,23 @@ def test_a_malformed_statement_is_refused_with_its_place(case: Case, statement: 
         case.examine("license: mit", statement)
     assert "model.lineage.yaml" in str(caught.value.where)
     assert place in str(caught.value.where)
+
+
+DOCS = (Path(__file__).parents[2] / "docs" / "licensing.md").read_text()
+
+
+def test_the_statement_in_the_docs_is_one() -> None:
+    example = DOCS.split("```yaml\n")[1].split("```")[0]
+    assert len(parse_lineage(example.encode(), where="docs").parents or ()) == 1
+
+
+def test_the_docs_name_every_code() -> None:
+    import re
+
+    package = Path(__file__).parents[2] / "src" / "weighbridge" / "measures" / "licensing"
+    source = "".join((package / name).read_text() for name in ("rules.py", "identify.py"))
+    conflicts = re.findall(r'(?:self\.conflict\(|CONFLICT, |code = |else )"([a-z-]+)"', source)
+    duties = re.findall(r'self\.owe\("([a-z-]+)"|: \("([a-z-]+)",|^ +"(pass-on-[a-z-]+)",$', source, re.MULTILINE)
+    codes = {*conflicts, *(code for row in duties for code in row if code)}
+    assert len(codes) > 18, codes
+    assert {code for code in codes if f"`{code}`" not in DOCS} == set()

@@ -118,3 +118,17 @@ def test_names_that_are_taken() -> None:
     assert [one.path for one in additions(licence, ["config.json"])] == ["LICENSE"]
     assert [one.path for one in additions(licence, ["license"])] == ["LICENSE-apache-2.0"]
     assert [one.path for one in additions(licence, ["LICENSE", "License-Apache-2.0"])] == ["LICENSE-apache-2.0-2"]
+
+
+def test_the_record_fits_its_schema() -> None:
+    import json
+    from pathlib import Path
+
+    import jsonschema
+
+    schema = json.loads((Path(__file__).parents[2] / "docs/schemas/release.v1.schema.json").read_text())
+    validator = jsonschema.Draft202012Validator(schema)
+    value = json.loads(RECORD.encode())
+    validator.validate(value)
+    assert not validator.is_valid({**value, "more": 1})
+    assert not validator.is_valid({**value, "decision": "abc"})
