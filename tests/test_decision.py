@@ -352,3 +352,18 @@ def test_names_that_differ_by_case_can_still_be_decided_on() -> None:
     """A checkpoint with such names is held, not left without a decision; a bundle refuses them."""
     entries = tuple(FileEntry(name, 1, "0" * 64) for name in ("README", "readme"))
     assert read(draft(manifest=Manifest(entries), tier="held").payload).tier == "held"
+
+
+def test_subjects_out_of_order_or_twice_are_refused() -> None:
+    for order in ((1, 0, 2), (0, 0, 1)):
+        statement = as_json()
+        statement["subject"] = [statement["subject"][index] for index in order]
+        with pytest.raises(VerificationError, match="out of order"):
+            Statement.from_bytes(canonical.dumps(statement), where="decision.json")
+
+
+def test_a_digest_of_other_files_is_refused_as_such() -> None:
+    statement = as_json()
+    statement["predicate"]["checkpoint"]["digest"] = digest("another")
+    with pytest.raises(VerificationError, match="not those of the checkpoint"):
+        reread(statement)
