@@ -13,7 +13,7 @@ from weighbridge.report.lines import MAX_FINDINGS
 from weighbridge.summary import summarise
 
 _ASKED = {
-    "sequential": "in the seeded order, until settled",
+    "sequential": "in the seeded order",
     "complete": "every item",
     "limit": "the first items in file order, which satisfies no requirement",
 }
