@@ -124,7 +124,7 @@ def test_nothing_to_open(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="neither a folder nor a GGUF"):
         open_checkpoint(tmp_path / "file.txt")
     (tmp_path / "x.gguf").write_bytes(b"GGUF")
-    with pytest.raises(CheckpointError, match="into which folder|converted before"):
+    with pytest.raises(CheckpointError, match="converted before"):
         open_checkpoint(tmp_path / "x.gguf")
     with pytest.raises(CheckpointError, match="ends inside"):
         open_checkpoint(tmp_path / "x.gguf", convert_to=tmp_path / "out")

@@ -86,7 +86,9 @@ def read_origin(root: Path) -> Origin | None:
     path = root / ORIGIN_FILE
     if path.is_symlink() or not path.exists():
         return None
-    value = canonical.loads(read_bytes(path, limit=canonical.MAX_BYTES, where=ORIGIN_FILE), where=ORIGIN_FILE)
+    value = canonical.loads(
+        read_bytes(path, limit=canonical.MAX_BYTES, where=ORIGIN_FILE), where=ORIGIN_FILE, error=CheckpointError
+    )
     return origin_from_json(value, where=ORIGIN_FILE)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from weighbridge.measures.integrity.notes import Notes
 
 TOKENIZER = "tokenizer.json"
 _SENTENCEPIECE = "tokenizer.model"
+_FIELD_1_BYTES = 1 << 3 | 2
 _MAX_PIECES_BYTES = 256 * 1024 * 1024
 # Embeddings are padded to round sizes (the largest known: 2.3 %). A tokenizer that leaves a quarter of the rows
 # without a token was made for another model.
@@ -63,8 +64,8 @@ def _tokens(checkpoint: Checkpoint, names: set[str], notes: Notes) -> tuple[str,
         vocabulary = read_json(checkpoint.locate("vocab.json"), where="vocab.json")
         return "vocab.json", {**_ids(vocabulary, "vocab.json"), **extra}
     if _SENTENCEPIECE in names:
-        pieces = count_pieces(checkpoint.locate(_SENTENCEPIECE))
-        return _SENTENCEPIECE, {**{f"piece {index}": index for index in range(pieces)}, **extra}
+        pieces = sentencepiece_pieces(checkpoint.locate(_SENTENCEPIECE))
+        return _SENTENCEPIECE, {**{piece: index for index, piece in enumerate(pieces)}, **extra}
     notes.undecided("tokenizer", "no tokenizer file that is understood (tokenizer.json, vocab.json, tokenizer.model)")
     return None
 
@@ -86,26 +87,41 @@ def fast_tokens(value: Mapping[str, Any]) -> dict[str, int]:
     return ids
 
 
-def count_pieces(path: Path) -> int:
-    """How many pieces a SentencePiece model holds: the occurrences of field 1 in its protocol buffer."""
+def sentencepiece_pieces(path: Path) -> list[str]:
+    """The pieces of a SentencePiece model, in the order of their ids: field 1 of each field 1 of the protocol buffer.
+
+    Raises ``CheckpointError`` for a file that is no such model.
+    """
     data = read_bytes(path, limit=_MAX_PIECES_BYTES, where=path.name)
-    position = count = 0
-    while position < len(data):
-        key, position = _varint(data, position, path.name)
+    pieces = []
+    for key, begin, end in _fields(data, 0, len(data), path.name):
+        if key == _FIELD_1_BYTES:
+            texts = [data[one:other] for name, one, other in _fields(data, begin, end, path.name) if name == key]
+            try:
+                pieces.append(texts[0].decode("utf-8") if texts else "")
+            except UnicodeDecodeError as cause:
+                raise CheckpointError("a piece is not UTF-8", where=path.name) from cause
+    return pieces
+
+
+def _fields(data: bytes, position: int, end: int, where: str) -> Iterator[tuple[int, int, int]]:
+    """(key, begin, end) of each field of a protocol buffer message."""
+    while position < end:
+        key, position = _varint(data, position, where)
+        begin = position
         kind = key & 7
-        if kind == 2:
-            length, position = _varint(data, position, path.name)
-            position += length
-        elif kind == 0:
-            _, position = _varint(data, position, path.name)
+        if kind == 0:
+            _, position = _varint(data, position, where)
+        elif kind == 2:
+            length, begin = _varint(data, position, where)
+            position = begin + length
         elif kind in (1, 5):
             position += 8 if kind == 1 else 4
         else:
-            raise CheckpointError("not a SentencePiece model", where=path.name)
-        count += key == (1 << 3 | 2)
-    if position != len(data):
-        raise CheckpointError("a truncated SentencePiece model", where=path.name)
-    return count
+            raise CheckpointError("not a SentencePiece model", where=where)
+        if position > end:
+            raise CheckpointError("a truncated SentencePiece model", where=where)
+        yield key, begin, position
 
 
 def _varint(data: bytes, position: int, where: str) -> tuple[int, int]:
