@@ -81,9 +81,8 @@ EXAMPLES = [pytest.param(name, value, id=f"{name}-{number}") for number, (name, 
 
 
 @pytest.mark.parametrize("path", sorted(SCHEMAS.glob("*.json")), ids=lambda path: path.name)
-def test_a_schema_is_a_schema_with_an_example(path: Path) -> None:
+def test_a_schema_is_a_schema_and_is_listed(path: Path) -> None:
     Draft202012Validator.check_schema(json.loads(path.read_text("utf-8")))
-    assert path.name.removesuffix(".v1.schema.json") in {name for name, _ in examples()}
     assert path.name in (SCHEMAS / "README.md").read_text("utf-8")
 
 
