@@ -1,5 +1,7 @@
 """The main job as functions: what the command line does, for Python. Here the clock is read and files are opened.
 
+What measures or publishes is imported when it is used, so that judging again takes no longer than judging.
+
 checkpoint = open_checkpoint("my-model")
 outcome = weigh(checkpoint, load_policy("default"), "weighing", budget=600, key=load_private(Path("decider.key")))
 print(outcome.decision.tier, outcome.judgement.outcome("open"))
@@ -15,23 +17,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files as package_files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from weighbridge import checkpoint as checkpoints
 from weighbridge import policy as policies
-from weighbridge.assemble import Workbench
 from weighbridge.checkpoint import Checkpoint
 from weighbridge.decision import Decision, make_decision, successor
 from weighbridge.errors import InputError, PolicyError
+from weighbridge.evidence import Evidence
 from weighbridge.files import read
 from weighbridge.imports import check_imports
 from weighbridge.judge import judge
 from weighbridge.plan import Plan, make_plan
 from weighbridge.policy import Policy
-from weighbridge.release.bundle import Bundle, write_bundle
-from weighbridge.release.verify import Verified, verify_bundle
-from weighbridge.remeasure import Remeasured
-from weighbridge.remeasure import remeasure as ask_again
-from weighbridge.report import write_report
 from weighbridge.times import format_time
 from weighbridge.trust import (
     RevocationList,
@@ -45,9 +43,14 @@ from weighbridge.trust import (
     verify_revocations,
 )
 from weighbridge.verdicts import Judgement
-from weighbridge.weigh import Clocks, Progress
-from weighbridge.weigh import weigh as run_weighing
 from weighbridge.workspace import Workspace
+
+if TYPE_CHECKING:
+    from weighbridge.assemble import Workbench
+    from weighbridge.release.bundle import Bundle
+    from weighbridge.release.verify import Verified
+    from weighbridge.remeasure import Remeasured
+    from weighbridge.weigh import Progress
 
 BUILTIN_POLICIES = ("default", "tutorial")
 
@@ -92,6 +95,8 @@ def open_checkpoint(
 
 def plan(checkpoint: Checkpoint, policy: Policy, *, bench: Workbench | None = None) -> tuple[Plan, list[float]]:
     """What ``weigh`` would ask, and roughly how many seconds each step takes at most."""
+    from weighbridge.assemble import Workbench
+
     bench = bench or Workbench(checkpoint)
     measures = bench.measures(policy)
     planned = make_plan(policy, checkpoint.digest, measures.questions)
@@ -114,6 +119,10 @@ def weigh(
     ``budget`` is in seconds of measuring: what it leaves unsettled is undecided. Without a ``key`` the decision is a
     draft. Work that was interrupted resumes. Raises ``InputError`` and ``StorageError``.
     """
+    from weighbridge.assemble import Workbench
+    from weighbridge.weigh import Clocks
+    from weighbridge.weigh import weigh as run_weighing
+
     bench = bench or Workbench(checkpoint)
     workspace = Workspace(Path(out))
     measures = bench.measures(policy)
@@ -126,7 +135,8 @@ def weigh(
         )
     finally:
         bench.close()
-    return _conclude(workspace, policy, result.judgement, key, result.plan.digest, result.problems)
+    records = workspace.store.load()
+    return _conclude(workspace, policy, result.judgement, records, key, result.plan.digest, result.problems)
 
 
 def decide(
@@ -150,7 +160,7 @@ def decide(
     importers = trust or (Trust.nobody() if key is None else Trust.from_public_key(key.public, ["decider"]))
     check_imports(workspace.store, records, importers, at=at)
     judgement = judge(policy, records, checkpoint=workspace.manifest().digest, at=format_time(at))
-    return _conclude(workspace, policy, judgement, key, workspace.plan_digest(), {})
+    return _conclude(workspace, policy, judgement, records, key, workspace.plan_digest(), {})
 
 
 def release(
@@ -170,6 +180,8 @@ def release(
     ``state_path`` remembers the latest time and the serials of revocation lists. Opening cannot be undone. Raises
     ``VerificationError`` for anything but an approved, valid ``open`` decision; then there is no folder ``to``.
     """
+    from weighbridge.release.bundle import write_bundle
+
     at = now()
     trust = load_trust(Path(trust_file))
     state = load_state(state_path) if state_path else State()
@@ -207,6 +219,8 @@ def verify(
     Raises ``VerificationError`` on the first thing that is wrong; ``SignerUnknown`` where all is intact, but no
     trusted key says so; ``DecisionExpired`` where all holds, but the decision has since expired.
     """
+    from weighbridge.release.verify import verify_bundle
+
     at = now()
     trust = load_trust(Path(trust_file), bundle=Path(bundle)) if trust_file is not None else None
     verified = verify_bundle(
@@ -229,6 +243,9 @@ def remeasure(
 
     Raises ``VerificationError`` where they do not give the recorded values.
     """
+    from weighbridge.assemble import Workbench
+    from weighbridge.remeasure import remeasure as ask_again
+
     bench = Workbench(open_checkpoint(verified.bundle), device=device, dtype=dtype, lm_eval_tasks=lm_eval_tasks)
     try:
         return ask_again(bench, verified.evidence, items, random.SystemRandom())
@@ -246,17 +263,20 @@ def _conclude(
     workspace: Workspace,
     policy: Policy,
     judgement: Judgement,
+    records: Sequence[Evidence],
     key: Signer | None,
     plan_digest: str | None,
     problems: Mapping[str, str],
 ) -> Outcome:
     """Make the decision that follows from ``judgement``, sign it if there is a key, write it and the report."""
+    from weighbridge.report import write_report
+
     serial, supersedes = successor(workspace.known_decisions(), checkpoint=judgement.checkpoint, policy=policy.name)
     decision = make_decision(
         manifest=workspace.manifest(),
         judgement=judgement.to_json(),
         policy=policy.to_json(),
-        evidence=[(record.question.digest, record.digest) for record in workspace.store.load()],
+        evidence=[(record.question.digest, record.digest) for record in records],
         plan=plan_digest,
         decided_at=judgement.at,
         expires_at=judgement.expires_at,
@@ -266,7 +286,9 @@ def _conclude(
     )
     data = decision.payload if key is None else sign(decision.payload, [key])
     workspace.write_decision(decision, data, policy)
-    write_report(workspace, judgement, decision=decision.id, signed=key is not None, problems=problems)
+    write_report(
+        workspace, judgement, decision=decision.id, signed=key is not None, problems=problems, evidence=records
+    )
     return Outcome(decision, judgement, workspace.folder, key is not None, problems)
 
 

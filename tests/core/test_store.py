@@ -117,10 +117,10 @@ def test_what_a_killed_measurement_reported_is_on_disk(tmp_path: Path) -> None:
     for _ in range(4):
         writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder), str(given)], stdout=subprocess.PIPE)
         assert writer.stdout is not None
-        writer.stdout.readline()
+        first = writer.stdout.readline()
         time.sleep(0.01)
         os.kill(writer.pid, signal.SIGKILL)
-        reported += 1 + len(writer.stdout.read().splitlines())
+        reported += len((first + writer.stdout.read()).splitlines())
         writer.wait()
         writer.stdout.close()
         with EvidenceStore(folder).journal(WHOLE.question) as journal:

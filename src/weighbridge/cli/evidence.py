@@ -77,8 +77,8 @@ def show_(path: Path, as_json: bool) -> int:
 @click.argument("log", type=click.Path(path_type=Path))
 @click.option("--to", "folder", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The weighing.")
 @click.option("--metric", required=True, metavar="METRIC", help="The metric that the log measures.")
-@click.option("--suite", "suite_name", required=True, metavar="SUITE", help="The suite's name in the policy.")
-@click.option("--scorer", metavar="NAME", help="The scorer to read, if the log has several.")
+@click.option("--scorer", metavar="NAME", help="The score to read, if the log has several.")
+@click.option("--invert", is_flag=True, help="Take 1 - score: the log's score says the opposite of the metric.")
 @click.option("--by", "imported_by", required=True, metavar="NAME", help="Who vouches for it.")
 @click.option("--sign", "key", required=True, type=click.Path(path_type=Path), metavar="KEY", help="The decider's key.")
 @options.json_option
@@ -86,20 +86,21 @@ def import_(
     log: Path,
     folder: Path,
     metric: str,
-    suite_name: str,
     scorer: str | None,
+    invert: bool,
     imported_by: str,
     key: Path,
     as_json: bool,
 ) -> int:
     """Import an Inspect LOG (.eval or JSON) as evidence, bound to the weighed checkpoint by your signature.
 
-    The log must be complete. A policy counts it only with ``accept_imported: true``.
+    The log must be complete. The suite is named as the log's task. A policy counts it only with
+    ``accept_imported: true``.
 
     \b
     Example:
       weighbridge evidence import run.eval --to ./weighing --metric safety.harmful_compliance \\
-        --suite strongreject --by "A. Engineer" --sign decider.key
+        --by "A. Engineer" --sign decider.key
     """
     from weighbridge.api import now
     from weighbridge.files import write_atomic
@@ -115,7 +116,10 @@ def import_(
     made = format_time(now())
     digest = workspace.manifest().digest
     parsed = read_inspect_log(log)
-    record = to_evidence(parsed, digest, metric=metric, scorer=scorer, made=made, suite=suite_name)
+    if scorer is None and len(parsed.scorers) != 1:
+        raise click.UsageError(f"the log has several scores, name one with --scorer: {', '.join(parsed.scorers)}")
+    chosen = scorer or parsed.scorers[0]
+    record = to_evidence(parsed, digest, metric=metric, scorer=chosen, made=made, invert=invert)
     store = workspace.store
     with store.lock():
         kept = store.put(record)

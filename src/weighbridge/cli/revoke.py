@@ -60,6 +60,7 @@ def command(
         next_update=at + timedelta(days=days),
         decisions=all_decisions,
         keys=all_keys,
+        revokers=[signer.public.keyid],
     )
     write_atomic(path, sign(statement.payload, [signer]))
     value = {"list": str(path), "serial": serial + 1, "decisions": sorted(all_decisions), "keys": sorted(all_keys)}
