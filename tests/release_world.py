@@ -49,11 +49,11 @@ def integrity(checkpoint: str, findings: tuple[Any, ...] = ()) -> Evidence:
     return Evidence(question, "exact", format_time(DECIDED), metrics=("findings",), findings=findings)
 
 
-def accuracy(checkpoint: str, policy: Policy, right: int = 60, items: int = 64) -> Evidence:
+def accuracy(checkpoint: str, policy: Policy, right: int = 60, items: int = 64, **settings: bool) -> Evidence:
     """Evidence of ``right`` answers out of ``items``, in the order in which an honest run would ask."""
     names = [f"item-{number}" for number in range(items)]
     suite = SuiteRef("general", digest("suite"), items, items, 1, "0.25", "multiple_choice")
-    question = Question("capability", checkpoint, suite, {"dtype": "float32"})
+    question = Question("capability", checkpoint, suite, {"dtype": "float32", **settings})
     observations = tuple(
         Observation(name, digest(name), name, f"subject {number % 3}", {"accuracy": float(number < right)})
         for number, name in enumerate(seeded_order(question, names))

@@ -19,6 +19,7 @@ from release_world import (
     World,
     accuracy,
     decide,
+    digest,
     integrity,
     load_policy,
     make_world,
@@ -28,15 +29,17 @@ from weighbridge.checkpoint import open_checkpoint
 from weighbridge.errors import (
     CheckpointError,
     DecisionExpired,
+    EvidenceError,
     InputError,
     SignerUnknown,
     StorageError,
     VerificationError,
 )
 from weighbridge.evidence import Finding
+from weighbridge.imports import import_path
 from weighbridge.measures.licensing import load_table
 from weighbridge.release import verify_bundle
-from weighbridge.trust import make_approval, make_revocations, sign, verify_revocations
+from weighbridge.trust import make_approval, make_import, make_revocations, sign, verify_revocations
 from weighbridge.workspace import Workspace
 
 
@@ -430,3 +433,29 @@ def test_an_approval_of_two_people(tmp_path: Path) -> None:
     second.write_bytes(sign(statement.payload, [key("second")]))
     world.release(trust=two, approvals=[first, second])
     assert len(verify_bundle(world.target, now=NOW, trust=two).approvers) == 2
+
+
+def test_imported_evidence_goes_along_with_who_vouches_for_it(tmp_path: Path) -> None:
+    policy = load_policy(POLICY + "accept_imported: true\n")
+    root = make_checkpoint(tmp_path / "model", "license: apache-2.0")
+    checkpoint = open_checkpoint(root).digest
+    foreign = accuracy(checkpoint, policy, imported=True)
+    world = make_world(tmp_path, policy=policy, model=root, evidence=[integrity(checkpoint), foreign])
+    assert world.decision.tier == "open"
+    refused(world, EvidenceError, "no signed import lies beside it")
+    store = Workspace(world.weighing).store
+    record = next(one for one in store.load() if one.question == foreign.question)
+    statement = make_import(
+        checkpoint=checkpoint, log=digest("log"), record=record.digest, imported_by="A. Engineer", imported_at=DECIDED
+    )
+    path = import_path(store, record)
+    path.parent.mkdir()
+    path.write_bytes(sign(statement.payload, [key("stranger")]))
+    refused(world, SignerUnknown, "does not know as decider")
+    path.write_bytes(sign(statement.payload, [key("decider")]))
+    world.release()
+    verify_bundle(world.target, now=NOW, trust=world.trust)
+    (inside,) = (world.target / "weighbridge" / "imports").iterdir()
+    inside.unlink()
+    with pytest.raises(VerificationError, match="missing"):
+        verify_bundle(world.target, now=NOW, trust=world.trust)
