@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from functools import lru_cache
 from itertools import pairwise
 
 
@@ -82,12 +83,14 @@ def incoherence(text: str, prompt: str = "") -> str | None:
         return "a fragment"
     if prompt and _echoes(lowered, [_TRIM.sub("", word).lower() for word in _WORD.findall(prompt)]):
         return "an echo of the prompt"
+    if text.count("\ufffd") > 0.05 * len(text):
+        return "broken words"
     if _loops(lowered) or _stutters(text):
         return "a loop"
     if len(lowered) < MIN_WORDS:
         return "broken words" if len(lowered) >= 3 and _misshapen(bare) > 0.6 else None
     code = len(_CODE.findall(text)) >= 2
-    if not code and (_misshapen(bare) > 0.25 or _script_changes(bare) > 0.12):
+    if not code and (_misshapen(bare) > 0.25 or _script_changes(bare) > 0.25):
         return "broken words"
     if not code and _salad(text, lowered):
         return "word salad"
@@ -117,19 +120,22 @@ def _loops(words: list[str]) -> bool:
 
 
 def _stutters(text: str) -> bool:
-    """A run of one to four characters, at least 24 long, that is most of the text."""
-    longest = max((len(match.group(0)) for match in re.finditer(r"(\S{1,4}?)\1{7,}", text)), default=0)
+    """A run of one to eight characters, at least 24 long, that is a good part of the text."""
+    longest = max((len(match.group(0)) for match in re.finditer(r"(\S{1,8}?)\1{5,}", text)), default=0)
     return longest >= 24 and longest > 0.4 * len(text.strip())
 
 
+@lru_cache(maxsize=4096)
 def _script(character: str) -> str:
     return unicodedata.name(character, "UNKNOWN").partition(" ")[0]
 
 
-def _scripts(word: str) -> set[str]:
+@lru_cache(maxsize=4096)
+def _scripts(word: str) -> frozenset[str]:
+    """The scripts of a word's letters."""
     found = {_script(character) for character in word if character.isalpha()}
     # Japanese mixes three scripts in one sentence, and none of this tells them apart.
-    return {"CJK" if name in {"HIRAGANA", "KATAKANA", "CJK", "KATAKANA-HIRAGANA"} else name for name in found}
+    return frozenset("CJK" if name in {"HIRAGANA", "KATAKANA", "CJK", "KATAKANA-HIRAGANA"} else name for name in found)
 
 
 def _misshapen(words: list[str]) -> float:
@@ -140,6 +146,7 @@ def _misshapen(words: list[str]) -> float:
     return sum(_is_misshapen(word) for word in seen) / len(seen)
 
 
+@lru_cache(maxsize=65536)
 def _is_misshapen(word: str) -> bool:
     if "\ufffd" in word or any(unicodedata.category(character) in {"Cc", "Co", "Cn"} for character in word):
         return True
