@@ -22,7 +22,7 @@ Read: TypeAlias = Callable[[Any], Any]
 def parse(cls: type[T], value: Any, *, where: str, error: type[InputError] = InputError) -> T:
     """``value`` (parsed JSON) as an instance of the dataclass ``cls``; raises ``error`` where it does not fit."""
     try:
-        return cast(T, _reader(cls)(value))
+        return cast(T, _reader(cast(Any, cls))(value))
     except _Misfit as misfit:
         place = "$" + "".join(reversed(misfit.path))
         raise error(misfit.message, where=f"{where} at {place}", remedy="see the schema in docs/schemas") from misfit
