@@ -1,0 +1,78 @@
+"""``weighbridge release``: carry out an open decision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from weighbridge.cli import options, progress
+
+
+@click.command("release")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--checkpoint", "path", required=True, type=click.Path(path_type=Path), metavar="PATH", help="What was weighed."
+)
+@click.option(
+    "--approval", "approvals", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="Repeatable."
+)
+@click.option(
+    "--to", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The bundle to write; must not exist."
+)
+@click.option(
+    "--sign", "key", required=True, type=click.Path(path_type=Path), metavar="KEY", help="The publisher's key."
+)
+@options.trust_option(required=True)
+@options.revocations_option
+@options.json_option
+def command(
+    folder: Path,
+    path: Path,
+    approvals: tuple[Path, ...],
+    to: Path,
+    key: Path,
+    trust_file: Path,
+    revocations: Path | None,
+    as_json: bool,
+) -> int:
+    """Carry out the open decision in DIR: write the signed bundle. Nothing is measured.
+
+    Opening weights cannot be undone: whoever has copied them keeps them.
+
+    \b
+    Example:
+      weighbridge release ./weighing --checkpoint ./my-model --approval ./weighing/approval-1a2b.json \\
+        --to ./bundle --sign publisher.key --trust trust.yaml
+    """
+    from weighbridge import api
+    from weighbridge.release.bundle import IRREVERSIBLE
+
+    signer = options.load_signer(key)
+    if not as_json:
+        click.secho(IRREVERSIBLE, fg="yellow", err=True)
+    with progress.bytes_bar("copying", as_json) as copied:
+        bundle = api.release(
+            folder,
+            path,
+            approvals,
+            to,
+            key=signer,
+            trust_file=trust_file,
+            revocations=revocations,
+            state_path=options.state_path(),
+            progress=copied,
+        )
+    value = {
+        "bundle": str(bundle.path),
+        "decision": bundle.decision.id,
+        "files": len(bundle.files),
+        "notice": IRREVERSIBLE,
+    }
+    options.emit(as_json, value, lambda: _print(value))
+    return 0
+
+
+def _print(value: dict[str, object]) -> None:
+    click.echo(f"bundle {value['bundle']}: {value['files']} files, decision {value['decision']}")
+    click.echo(f"check it as a stranger would: weighbridge verify {value['bundle']} --trust FILE")

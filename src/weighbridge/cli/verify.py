@@ -1,0 +1,94 @@
+"""``weighbridge verify``: what a downstream user runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from weighbridge.cli import options, progress
+
+
+@click.command("verify")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@options.trust_option(required=False)
+@click.option("--policy", "policy_source", metavar="FILE", help="Your own policy: would it have opened this, too?")
+@options.revocations_option
+@click.option("--remeasure", type=click.IntRange(min=1), metavar="N", help="Ask N items of every suite at hand again.")
+@options.engine_options
+@options.json_option
+def command(
+    bundle: Path,
+    trust_file: Path | None,
+    policy_source: str | None,
+    revocations: Path | None,
+    remeasure: int | None,
+    device: str,
+    dtype: str,
+    lm_eval_tasks: Path | None,
+    as_json: bool,
+) -> int:
+    """Check BUNDLE: files, signatures, roles, approvals, expiry, and that its evidence gives its decision.
+
+    Stops at the first thing that is wrong and says which file. A key found in the bundle is never trusted: without
+    --trust the best answer is "intact, signer unknown" (exit code 7). Needs no network.
+
+    \b
+    Example:
+      weighbridge verify ./bundle --trust trust.yaml --revocations revocations.json
+    """
+    from weighbridge import api
+
+    with progress.bytes_bar("hashing", as_json) as hashed:
+        verified = api.verify(
+            bundle,
+            trust_file=trust_file,
+            policy=None if policy_source is None else api.load_policy(policy_source),
+            revocations=revocations,
+            state_path=options.state_path(),
+            progress=hashed,
+        )
+    again = []
+    if remeasure is not None:
+        again = api.remeasure(verified, remeasure, device=device, dtype=dtype, lm_eval_tasks=lm_eval_tasks)
+    value = {
+        "bundle": str(bundle),
+        "valid": True,
+        "decision": verified.decision.id,
+        "tier": verified.decision.tier,
+        "checkpoint": verified.decision.checkpoint,
+        "publisher": verified.publisher,
+        "deciders": list(verified.decision.signers),
+        "approvers": list(verified.approvers),
+        "own_policy": None if verified.own is None else verified.own.tier,
+        "notes": list(verified.notes),
+        "remeasured": [
+            {
+                "measure": one.measure,
+                "suite": one.suite,
+                "asked": one.asked,
+                "agreed": one.agreed,
+                "why_not": one.why_not,
+            }
+            for one in again
+        ],
+    }
+    options.emit(as_json, value, lambda: _print(value))
+    return 0
+
+
+def _print(value: dict[str, Any]) -> None:
+    click.secho("valid", fg="green", bold=True, nl=False)
+    click.echo(f": {value['bundle']}")
+    click.echo(f"  decision   {value['decision']} ({value['tier']})")
+    click.echo(f"  decided by {', '.join(key[:16] for key in value['deciders'])}")
+    click.echo(f"  approved   {', '.join(key[:16] for key in value['approvers'])}")
+    click.echo(f"  published  {value['publisher'][:16]}")
+    if value["own_policy"]:
+        click.echo(f"  your policy grants {value['own_policy']}")
+    for one in value["remeasured"]:
+        result = one["why_not"] or f"{one['agreed']} of {one['asked']} items give the recorded values"
+        click.echo(f"  asked again: {one['measure']} on {one['suite']}: {result}")
+    for note in value["notes"]:
+        click.secho(f"  note: {note}", fg="yellow")
