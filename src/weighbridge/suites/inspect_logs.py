@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from weighbridge import canonical
 from weighbridge.canonical import Json
 from weighbridge.checkpoint import hash_file
-from weighbridge.errors import EvidenceError, InputError
+from weighbridge.errors import CheckpointError, EvidenceError, InputError
 from weighbridge.evidence import Calibration, Evidence, Observation, Question, SuiteRef, seeded_order
 from weighbridge.metrics import METRICS
 
@@ -64,13 +64,15 @@ class ImportedLog:
 def read_inspect_log(path: Path) -> ImportedLog:
     """Read a log, ``.eval`` or JSON. Raises ``EvidenceError`` where it is malformed, incomplete or hostile."""
     where = str(path)
+    if not path.is_file():
+        raise EvidenceError("no such file", where=where, remedy="name one .eval or .json log")
     try:
         digest = "sha256:" + hash_file(path)
         with path.open("rb") as stream:
             zipped = stream.read(4) == b"PK\x03\x04"
         header, samples = _read_archive(path) if zipped else _read_json(path)
-    except FileNotFoundError as cause:
-        raise EvidenceError("no such file", where=where) from cause
+    except CheckpointError as cause:
+        raise EvidenceError(cause.message, where=where, remedy="wait until nothing writes to the log") from cause
     except OSError as cause:
         raise EvidenceError(cause.strerror or str(cause), where=where) from cause
     _check_status(header, where)
