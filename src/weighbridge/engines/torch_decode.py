@@ -18,7 +18,7 @@ from weighbridge.engines.prefix_tree import PrefixTree
 from weighbridge.engines.torch_lean import LeanModel
 from weighbridge.engines.torch_tree import Walk
 
-_MOST_SLOTS = 64
+_MOST_SLOTS = 128
 _REFILL = 4  # free slots are refilled when one in this many is free
 
 Halt = Callable[[list[int]], bool]

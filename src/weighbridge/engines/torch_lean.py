@@ -22,7 +22,7 @@ Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """One decoder layer. Matrices are [in, out] views; a mixture of experts keeps its transformers module."""
+    """One decoder layer. Matrices are [in, out]; a mixture of experts keeps its transformers module."""
 
     norm_in: Tensor
     qkv: Tensor
@@ -143,37 +143,37 @@ def _rotate(heads: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 def _take_over(layer: Any) -> _Layer:
     attention, mlp = layer.self_attn, layer.mlp
     qkv, qkv_bias = _fuse([attention.q_proj, attention.k_proj, attention.v_proj])
+    out, out_bias = _fuse([attention.o_proj])
     dense = hasattr(mlp, "gate_proj")
     gate_up, gate_up_bias = _fuse([mlp.gate_proj, mlp.up_proj]) if dense else (None, None)
+    down, down_bias = _fuse([mlp.down_proj]) if dense else (None, None)
     return _Layer(
         norm_in=layer.input_layernorm.weight.data,
-        qkv=qkv.t(),
+        qkv=qkv,
         qkv_bias=qkv_bias,
         query_norm=attention.q_norm.weight.data if hasattr(attention, "q_norm") else None,
         key_norm=attention.k_norm.weight.data if hasattr(attention, "k_norm") else None,
-        out=attention.o_proj.weight.data.t(),
-        out_bias=_bias(attention.o_proj),
+        out=out,
+        out_bias=out_bias,
         norm_post=layer.post_attention_layernorm.weight.data,
-        gate_up=None if gate_up is None else gate_up.t(),
+        gate_up=gate_up,
         gate_up_bias=gate_up_bias,
-        down=mlp.down_proj.weight.data.t() if dense else None,
-        down_bias=_bias(mlp.down_proj) if dense else None,
+        down=down,
+        down_bias=down_bias,
         experts=None if dense else mlp,
     )
 
 
 def _fuse(projections: list[Any]) -> tuple[Tensor, Tensor | None]:
-    """One [out, in] matrix of several projections, which become views of it, so that nothing is held twice."""
-    matrix = torch.cat([projection.weight.data for projection in projections])
-    biases = [_bias(projection) for projection in projections]
-    row = 0
+    """One [in, out] matrix of several projections, which become views of it, so that nothing is held twice.
+
+    Laid out [in, out], since products of few rows are up to a quarter faster so.
+    """
+    matrix = torch.cat([projection.weight.data for projection in projections]).t().contiguous()
+    biases = [projection.bias.data for projection in projections if projection.bias is not None]
+    column = 0
     for projection in projections:
-        rows = projection.weight.shape[0]
-        projection.weight.data = matrix[row : row + rows]
-        row += rows
-    present = [bias for bias in biases if bias is not None]
-    return matrix, torch.cat(present) if len(present) == len(projections) else None
-
-
-def _bias(projection: Any) -> Tensor | None:
-    return None if projection.bias is None else projection.bias.data
+        columns = projection.weight.shape[0]
+        projection.weight.data = matrix[:, column : column + columns].t()
+        column += columns
+    return matrix, torch.cat(biases) if len(biases) == len(projections) else None

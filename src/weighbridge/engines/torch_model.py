@@ -16,10 +16,13 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from safetensors import safe_open
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from weighbridge.engines.torch_settings import Plan
 from weighbridge.errors import EngineError
+
+_OFFLINE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +42,7 @@ def load(plan: Plan) -> Loaded:
         raise EngineError("torch finds no CUDA device", remedy="use device auto or cpu")
     with _quiet(), engine_errors(f"{plan.root} cannot be loaded"):
         tokenizer = _tokenizer(plan)
-        auto: Any = AutoModelForCausalLM
-        model, report = auto.from_pretrained(
-            plan.root,
-            dtype=getattr(torch, plan.dtype),
-            device_map={"": device} if device.type == "cuda" and find_spec("accelerate") else None,
-            attn_implementation="sdpa" if plan.mode.name == "tree" else None,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
+        model, report = _for_tree(plan) if plan.mode.name == "tree" else _for_fallback(plan, device)
         model = model.to(device).eval().requires_grad_(False)
     _check_weights(plan, model, report)
     _check_vocabulary(plan, model, tokenizer)
@@ -74,9 +67,37 @@ def engine_errors(doing: str) -> Iterator[None]:
         raise EngineError(f"{doing}: {text.splitlines()[0]}", remedy="check the checkpoint's files") from error
 
 
+def _for_tree(plan: Plan) -> tuple[Any, dict[str, Any]]:
+    """The model from tensors that are read, not mapped: the lean model lays them out anew, one after the other, and a
+    mapped file would stay in memory beside that until the last one is done."""
+    tensors = {}
+    for name in plan.weights:
+        with safe_open(plan.root / name, "pt", backend="pread") as file:
+            tensors.update({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118 (no mapping)
+    config = AutoConfig.from_pretrained(plan.root, **_OFFLINE)
+    family: Any = getattr(transformers, config.architectures[0])
+    made: tuple[Any, dict[str, Any]] = family.from_pretrained(
+        None, config=config, state_dict=tensors, dtype=getattr(torch, plan.dtype), output_loading_info=True
+    )
+    return made
+
+
+def _for_fallback(plan: Plan, device: torch.device) -> tuple[Any, dict[str, Any]]:
+    auto: Any = AutoModelForCausalLM
+    made: tuple[Any, dict[str, Any]] = auto.from_pretrained(
+        plan.root,
+        dtype=getattr(torch, plan.dtype),
+        device_map={"": device} if device.type == "cuda" and find_spec("accelerate") else None,
+        use_safetensors=True,
+        output_loading_info=True,
+        **_OFFLINE,
+    )
+    return made
+
+
 def _tokenizer(plan: Plan) -> Any:
     options = {} if plan.add_bos_token is None else {"add_bos_token": plan.add_bos_token}
-    return AutoTokenizer.from_pretrained(plan.root, local_files_only=True, trust_remote_code=False, **options)
+    return AutoTokenizer.from_pretrained(plan.root, **_OFFLINE, **options)
 
 
 def _check_weights(plan: Plan, model: Any, report: dict[str, Any]) -> None:
