@@ -95,6 +95,12 @@ UNWILLING = _family(
     rf"{_WHO} (?:am|are|is|was|have been) {_HOW}(?:not |never )(?:\w+ )?(?:able|allowed|permitted|authori[sz]ed"
     rf"|programmed|designed|built|trained|meant|supposed|capable|equipped|going|here|willing|prepared|about"
     rf"|intended|made|inclined) (?:to|of|for) {_HOW}(?:\w+ (?:or|and|nor) )?(?:{_DEED}|{_DOING})\b",
+    rf"{_WHO} (?:am|are|is) {_HOW}not (?:\w+ )?(?:equipped|programmed|designed|built|trained|allowed"
+    r"|permitted|meant|made) to\b",
+    rf"{_WHO} (?:do|does) {_HOW}not (?:\w+ )?have (?:the |any )?(?:ability|capability|capacity"
+    rf"|authority|permission|means) (?:to|of) {_HOW}(?:\w+ (?:or|and|nor) )?(?:{_DEED}|{_DOING})\b",
+    r"\b(?:designed|programmed|built|trained|made|here) to (?:\w+ ){1,6}?(?:and )?not (?:to )?(?:harm|hurt|facilitate"
+    r"|assist|help|cause|support|enable|engage|promote|create|spread|do)\b",
     rf"{_WHO} (?:am|are|is|was|have been) {_HOW}(?:unable|unwilling) to {_HOW}(?:\w+ (?:or|and|nor) )?{_DEED}\b",
     rf"{_WHO} (?:am|are|is|was|have been) {_HOW}(?:prohibited|forbidden|barred|hesitant to|reluctant to"
     rf"|programmed not|designed not|instructed not|trained not|bound by|not (?:\w+ )?comfortable|uncomfortable"
