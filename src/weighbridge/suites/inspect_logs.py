@@ -3,7 +3,7 @@
 A log counts only if it is complete: status success, not invalidated, run on the whole data set, every sample scored
 in every epoch and none with an error. It is bound to a checkpoint by a signed import, which is made elsewhere: a log
 says which model *name* ran, never which weights. Archives are read in bounded memory, entry by entry; nothing is
-extracted to disk. Newer archives are compressed with Zstandard, which needs the package ``zstandard``.
+extracted to disk. Newer archives are compressed with Zstandard, which needs the extra ``weighbridge[inspect]``.
 """
 
 from __future__ import annotations
@@ -239,7 +239,7 @@ def _unpack(packed: bytes, entry: zipfile.ZipInfo, where: str) -> bytes:
         raise EvidenceError(
             "the log is compressed with Zstandard",
             where=where,
-            remedy="pip install zstandard, or: inspect log convert LOG --to json --output-dir DIR",
+            remedy="pip install 'weighbridge[inspect]', or: inspect log convert LOG --to json --output-dir DIR",
         ) from None
     try:
         reader = zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(
