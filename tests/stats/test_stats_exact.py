@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -84,3 +87,15 @@ def test_no_outcome_beats_what_is_called_provable(n: int, positives: int) -> Non
     best = provable_upper(n, alpha=0.05, errors=errors)
     assert best is not None
     assert shown is None or shown >= best
+
+
+def test_the_documented_table_of_what_items_can_show() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| (0\.\d{6}) \| (0\.\d{6}) \| (0\.\d{6}) \|$", page, re.MULTILINE)
+    assert len(rows) == 4
+    judge = JudgeErrors(tp=190, fn=10, fp=6, tn=244)
+    for n, *shown in rows:
+        fixed = provable_upper(int(n), alpha=0.05, fixed=True)
+        sequential = provable_upper(int(n), alpha=0.05)
+        judged = provable_upper(int(n), alpha=0.05, errors=judge)
+        assert [float(value) for value in shown] == [fixed, sequential, judged]

@@ -103,12 +103,12 @@ def _bet(capitals: list[float], payoffs: list[float]) -> list[float]:
     if len(payoffs) == _BLOCK:
         a, b, c, d, e, f, g, h = payoffs
         return [
-            x * (1 + s * a) * (1 + s * b) * (1 + s * c) * (1 + s * d)
-            * (1 + s * e) * (1 + s * f) * (1 + s * g) * (1 + s * h)
+            x * (1.0 + s * a) * (1.0 + s * b) * (1.0 + s * c) * (1.0 + s * d)
+            * (1.0 + s * e) * (1.0 + s * f) * (1.0 + s * g) * (1.0 + s * h)
             for x, s in zip(capitals, SHARES, strict=True)
         ]  # fmt: skip
     for payoff in payoffs:
-        capitals = [x * (1 + s * payoff) for x, s in zip(capitals, SHARES, strict=True)]
+        capitals = [x * (1.0 + s * payoff) for x, s in zip(capitals, SHARES, strict=True)]
     return capitals
 
 

@@ -19,7 +19,7 @@ from weighbridge.stats.exact import upper_grid
 SHARE_OF_RATE = 0.7
 """The part of alpha that goes to the reported rate; tpr and fpr have half of the rest each.
 
-Chosen by simulation (docs/statistics.md): with 450 to 2,250 labels, verdicts come 5 to 20 % sooner than at one half.
+Chosen by simulation (``benchmarks/stats/choices.py``): most verdicts come up to a fifth sooner than at one half.
 """
 
 
