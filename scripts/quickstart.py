@@ -22,10 +22,10 @@ TRUST = """\
 # Who may say what. Made for the quickstart: one key plays every role, which a real release must not do.
 version: 1
 roles:
-  decider: {keys: [signer.key.pub]}
-  approver: {keys: [signer.key.pub]}
-  publisher: {keys: [signer.key.pub]}
-  revoker: {keys: [signer.key.pub]}
+  decider: {keys: [{path: signer.key.pub}]}
+  approver: {keys: [{path: signer.key.pub}]}
+  publisher: {keys: [{path: signer.key.pub}]}
+  revoker: {keys: [{path: signer.key.pub}]}
 """
 
 

@@ -244,9 +244,10 @@ def remeasure(
     Raises ``VerificationError`` where they do not give the recorded values.
     """
     from weighbridge.assemble import Workbench
+    from weighbridge.release.verify import open_released
     from weighbridge.remeasure import remeasure as ask_again
 
-    bench = Workbench(open_checkpoint(verified.bundle), device=device, dtype=dtype, lm_eval_tasks=lm_eval_tasks)
+    bench = Workbench(open_released(verified), device=device, dtype=dtype, lm_eval_tasks=lm_eval_tasks)
     try:
         return ask_again(bench, verified.evidence, items, random.SystemRandom())
     finally:

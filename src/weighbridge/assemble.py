@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from weighbridge.canonical import Json
 from weighbridge.checkpoint import Checkpoint
-from weighbridge.errors import InputError
+from weighbridge.errors import InputError, SuiteError
 from weighbridge.measures.capability import Capability
 from weighbridge.measures.integrity import Integrity
 from weighbridge.measures.interface import ExactMeasure, SampledMeasure
 from weighbridge.measures.licensing import Licensing
 from weighbridge.measures.safety import Safety
 from weighbridge.metrics import METRICS
-from weighbridge.policy import Policy
+from weighbridge.policy import Policy, SuiteSource
 from weighbridge.suites.interface import Generation, MultipleChoice, Suite
 from weighbridge.suites.resolve import resolve_suite
 from weighbridge.weigh import Measures
@@ -33,17 +33,25 @@ def suites_of(policy: Policy, lm_eval_tasks: Path | None = None) -> dict[str, Su
     """Every suite that the policy names, by that name. Raises ``SuiteError``, and ``PolicyError`` for a bound that a
     guess would meet."""
     names = {name for bound, _ in policy.bounds() for name in (bound.suite, bound.control) if name is not None}
-    folder = Path(policy.base)
-    suites = {name: _resolve(name, policy.suites.get(name), folder, lm_eval_tasks) for name in sorted(names)}
+    suites = {name: _resolve(name, policy, lm_eval_tasks) for name in sorted(names)}
     policy.check_chance({name: suite.chance for name, suite in suites.items()})
     return suites
 
 
-def _resolve(name: str, source: str | None, folder: Path, lm_eval_tasks: Path | None) -> Suite:
-    if source is None:
-        return replace(resolve_suite(name, lm_eval_tasks=lm_eval_tasks), name=name)
-    is_file = not source.startswith("lm-eval:")
-    return replace(resolve_suite(str(folder / source) if is_file else source, lm_eval_tasks=lm_eval_tasks), name=name)
+def _resolve(name: str, policy: Policy, lm_eval_tasks: Path | None) -> Suite:
+    """A suite by the policy's name for it, in the version that the policy pins."""
+    given = policy.suites.get(name, SuiteSource())
+    source = given.source or name
+    if given.source is not None and not source.startswith("lm-eval:"):
+        source = str(Path(policy.base) / source)
+    suite = replace(resolve_suite(source, lm_eval_tasks=lm_eval_tasks), name=name)
+    if given.digest is not None and suite.ref.digest != given.digest:
+        raise SuiteError(
+            f"is {suite.ref.digest}, and the policy {policy.name} pins {given.digest}",
+            where=source,
+            remedy="get the pinned version, or change the policy knowingly",
+        )
+    return suite
 
 
 class Workbench:

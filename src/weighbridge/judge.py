@@ -138,11 +138,17 @@ class _Case:
 
     def absent(self, line: Bound) -> str:
         asked = f"{line.spec.measure} on the suite {line.suite!r}" if line.suite else line.spec.measure
-        limited = any(
-            record.asked == "limit" and record.question.suite is not None and record.question.suite.name == line.suite
+        near = [
+            record
             for record in self.evidence
-        )
-        return f"no evidence: {asked} was {'only asked with --limit' if limited else 'not measured'}"
+            if record.question.suite
+            and (record.question.measure, record.question.suite.name) == (line.spec.measure, line.suite)
+        ]
+        if any(record.asked == "limit" for record in near):
+            return f"no evidence: {asked} was only asked with --limit"
+        if near:
+            return f"no evidence: {asked} was only measured under other settings, or on another version of the suite"
+        return f"no evidence: {asked} was not measured"
 
     def one(self, line: Bound, alpha: Decimal, record: Evidence, blank: Verdict) -> Verdict:
         blank = replace(
@@ -199,6 +205,7 @@ def matches(line: Bound, record: Evidence) -> bool:
         question.measure == line.spec.measure
         and record.asked != "limit"
         and (question.suite.name if question.suite else None) == line.suite
+        and (line.suite_digest is None or (question.suite is not None and question.suite.digest == line.suite_digest))
         and all(question.settings.get(key) == value for key, value in line.settings.items())
     )
 

@@ -52,7 +52,7 @@ _ALL = (
         "capability.acc_norm",
         "sampled",
         "better",
-        "lm-eval's acc_norm: the likeliest choice per byte is right",
+        "lm-eval's acc_norm: the likeliest choice per character is right",
         chance=True,
     ),
     Metric("capability.exact_match", "sampled", "better", "lm-eval's exact_match of the generated answer"),

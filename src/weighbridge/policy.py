@@ -40,17 +40,29 @@ MAX_LINES = 500
 MAX_BYTES = 4 * 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class SuiteSource:
+    """Where a suite of a policy comes from, if not from the built-in ones, and which version counts, if pinned."""
+
+    source: str | None = None
+    digest: str | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """The policy's own form of this."""
+        return {key: value for key, value in (("source", self.source), ("digest", self.digest)) if value is not None}
+
+
 @dataclass(frozen=True)
 class Policy:
-    """A checked policy. ``suites`` maps names to the files they come from, relative to the folder ``base`` (which is
-    no part of the policy); ``notice`` is printed wherever the decision is shown (``not for real release``)."""
+    """A checked policy. ``suites`` says where suites come from, files relative to the folder ``base`` (which is no part
+    of the policy); ``notice`` is printed wherever the decision is shown (``not for real release``)."""
 
     name: str
     error_rate: Decimal
     expires_after: timedelta
     approvals: Mapping[str, int]
     tiers: Mapping[Tier, tuple[Requirement, ...]]
-    suites: Mapping[str, str] = field(default_factory=dict)
+    suites: Mapping[str, SuiteSource] = field(default_factory=dict)
     self_approval: bool = False
     accept_imported: bool = False
     notice: str | None = None
@@ -69,7 +81,7 @@ class Policy:
             "error_rate": format(self.error_rate, "f"),
             "expires_after": f"{self.expires_after.days}d",
             "approvals": dict(self.approvals),
-            "suites": dict(self.suites),
+            "suites": {name: suite.to_json() for name, suite in self.suites.items()},
             "self_approval": self.self_approval,
             "accept_imported": self.accept_imported,
             "notice": self.notice,
@@ -112,6 +124,7 @@ class _Reader:
     def __init__(self, where: str) -> None:
         self.where = where
         self.count = 0
+        self.suites: dict[str, SuiteSource] = {}
 
     def fail(self, path: str, message: str, remedy: str | None = None) -> PolicyError:
         return PolicyError(message, where=f"{self.where} at {path}", remedy=remedy or "see docs/policy.md")
@@ -140,6 +153,7 @@ class _Reader:
         error_rate = self.decimal(top["error_rate"], "$.error_rate")
         if not Decimal(0) < error_rate <= Decimal("0.5"):
             raise self.fail("$.error_rate", f"{error_rate} is not above 0 and at most 0.5")
+        self.suites = self.read_suites(top.get("suites"))
         tiers = self.tiers(top["tiers"])
         policy = Policy(
             name=self.text(top["name"], "$.name"),
@@ -147,12 +161,7 @@ class _Reader:
             expires_after=self.days(top["expires_after"]),
             approvals=self.approvals(top.get("approvals", {"open": 1})),
             tiers=tiers,
-            suites={
-                key: self.text(source, f"$.suites.{key}")
-                for key, source in self.fields(
-                    top.get("suites") or {}, "$.suites", set(top.get("suites") or {}), set()
-                ).items()
-            },
+            suites=self.suites,
             self_approval=self.flag(top.get("self_approval", False), "$.self_approval"),
             accept_imported=self.flag(top.get("accept_imported", False), "$.accept_imported"),
             notice=None if top.get("notice") is None else self.text(top["notice"], "$.notice"),
@@ -160,6 +169,24 @@ class _Reader:
         )
         self.contradictions(policy)
         return policy
+
+    def read_suites(self, value: Any) -> dict[str, SuiteSource]:
+        if value is None:
+            return {}
+        result = {}
+        for name, given in self.fields(
+            value, "$.suites", set(value) if isinstance(value, dict) else set(), set()
+        ).items():
+            path = f"$.suites.{name}"
+            if isinstance(given, str):
+                given = {"source": given}
+            parts = self.fields(given, path, {"source", "digest"}, set())
+            digest = parts.get("digest")
+            if digest is not None and not (isinstance(digest, str) and re.fullmatch(r"sha256:[0-9a-f]{64}", digest)):
+                raise self.fail(f"{path}.digest", f"{digest!r:.80} is no digest", "policy check prints the digests")
+            source = self.text(parts["source"], f"{path}.source") if "source" in parts else None
+            result[name] = SuiteSource(source, digest)
+        return result
 
     def tiers(self, value: Any) -> dict[Tier, tuple[Requirement, ...]]:
         tiers = self.fields(value, "$.tiers", set(TIERS), set())
@@ -212,6 +239,7 @@ class _Reader:
         items = line.get("items")
         if items is not None and (not isinstance(items, int) or isinstance(items, bool) or items < 1):
             raise self.fail(f"{path}.items", f"{items!r} is not a whole number of at least 1")
+        suite = self.text(line["suite"], f"{path}.suite") if sampled else None
         control = line.get("control")
         if metric.chance and direction == "at_most" and control is None:
             raise self.fail(
@@ -226,7 +254,8 @@ class _Reader:
             metric=name,
             direction=direction,
             threshold=threshold,
-            suite=self.text(line["suite"], f"{path}.suite") if sampled else None,
+            suite=suite,
+            suite_digest=self.suites[suite].digest if suite in self.suites else None,
             items=items,
             control=None if control is None else self.text(control, f"{path}.control"),
             settings=settings,

@@ -22,7 +22,8 @@ class Bound:
 
     ``items`` fixes the number of items in the plan (exact Clopper-Pearson bound, judged once); without it the
     bound is judged at any time. ``control`` names a suite of the same format that must be proved above chance
-    before an ``at_most`` on an accuracy counts. ``settings`` restricts which evidence counts. ``path`` is the
+    before an ``at_most`` on an accuracy counts. ``settings`` restricts which evidence counts, and so
+    does ``suite_digest`` where the policy pins the suite's version. ``path`` is the
     line's place in the policy file; ``why`` is its rationale.
     """
 
@@ -30,6 +31,7 @@ class Bound:
     direction: Direction
     threshold: Decimal
     suite: str | None = None
+    suite_digest: str | None = None
     items: int | None = None
     control: str | None = None
     settings: Mapping[str, Json] = field(default_factory=dict)

@@ -169,6 +169,15 @@ def test_every_question_that_a_line_matches_must_be_met() -> None:
     assert only(judged(chosen, good, bad)).outcome == "met"
 
 
+def test_a_pinned_suite_is_met_by_that_version_only() -> None:
+    line = "tiers: {api: [{measure: capability.accuracy, suite: general, at_least: 0.4}]}"
+    pinned = rules(f"suites: {{general: {{digest: '{GENERAL.ref.digest}'}}}}\n{line}")
+    assert only(judged(pinned, record(GENERAL, rate(0.7)))).outcome == "met"
+    other = only(judged(pinned, record(suite(399), rate(0.7))))
+    assert other.outcome == "undecided"
+    assert "another version" in other.reason
+
+
 def test_observations_out_of_the_seeded_order_decide_nothing() -> None:
     honest = record(GENERAL, rate(0.7))
     picked = replace(honest, observations=tuple(sorted(honest.observations, key=lambda one: -one.values["accuracy"])))
