@@ -76,7 +76,7 @@ def binary_case(name, values, nulls):
         m = k / 1_000_000
         if k == 500_000:
             # Beta(r/g, r/h) with g = h = 1/2 is uniform for r = 1/2, where r = rho - g h, and rho is v_opt over the
-            # factor below (Howard et al. 2021, proposition 3, one-sided)
+            # factor below (confseq's rule for tuning, one-sided)
             a = 2 * ALPHA
             rho = 0.75
             v_opt = rho * (-2 * math.log(a) + math.log(-2 * math.log(a) + 1))
