@@ -23,7 +23,7 @@ from weighbridge import checkpoint as checkpoints
 from weighbridge import policy as policies
 from weighbridge.checkpoint import Checkpoint
 from weighbridge.decision import Decision, make_decision, successor
-from weighbridge.errors import InputError, PolicyError
+from weighbridge.errors import InputError, PolicyError, VerificationError
 from weighbridge.evidence import Evidence
 from weighbridge.files import read
 from weighbridge.imports import check_imports
@@ -223,17 +223,27 @@ def verify(
 
     at = now()
     trust = load_trust(Path(trust_file), bundle=Path(bundle)) if trust_file is not None else None
-    verified = verify_bundle(
-        Path(bundle),
-        now=at,
-        trust=trust,
-        policy=policy,
-        revocations=None if revocations is None else read(Path(revocations)),
-        state=load_state(state_path) if state_path else None,
-        progress=progress,
-    )
+    state = load_state(state_path) if state_path else State()
+    listed = None if revocations is None else read(Path(revocations))
+    try:
+        verified = verify_bundle(
+            Path(bundle), now=at, trust=trust, policy=policy, revocations=listed, state=state, progress=progress
+        )
+    except VerificationError:
+        if state_path and listed is not None and trust is not None:
+            _remember_list(state_path, at, trust, state, listed)
+        raise
     _remember(state_path, at, trust, verified.revocations)
     return verified
+
+
+def _remember_list(path: Path, at: datetime, trust: Trust, state: State, listed: bytes) -> None:
+    """A valid list counts as seen although the bundle fails: or an older one would pass next time."""
+    try:
+        revoked = verify_revocations(listed, trust, state.last_serial(trust.keyids("revoker")), at=at)
+    except VerificationError:
+        return
+    _remember(path, at, trust, revoked)
 
 
 def remeasure(

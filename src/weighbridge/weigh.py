@@ -20,6 +20,7 @@ from weighbridge.measures.interface import Answer, ExactMeasure, SampledMeasure
 from weighbridge.plan import Plan, Step, make_plan
 from weighbridge.policy import Policy
 from weighbridge.store import EvidenceStore, Journal
+from weighbridge.suites.interface import Suite
 from weighbridge.times import format_time
 from weighbridge.verdicts import Judgement, Verdict
 
@@ -184,7 +185,8 @@ class Run:
         self._others = store.load()
         self._journal: Journal | None = None
         self._answers: Iterator[list[Answer]] | None = None
-        self._limit = min(step.items or measure.suite.ref.items, measure.suite.ref.items)
+        self._chosen = _chosen(measure.suite, step)
+        self._limit = sum(len(measure.suite.clusters[name]) for name in self._chosen)
 
     def settled(self) -> bool:
         """Whether stored evidence already settles the question. Loads no model."""
@@ -247,15 +249,7 @@ class Run:
         if self._answers is None:
             clusters = self.measure.suite.clusters
             asked = {item.cluster for item in journal.observations}
-            order = seeded_order(self.step.question, list(clusters))
-            chosen: list[str] = []
-            items = 0
-            for cluster in order:
-                if items + len(clusters[cluster]) > self._limit:
-                    break
-                items += len(clusters[cluster])
-                chosen.append(cluster)
-            self._answers = self.measure.ask([clusters[name] for name in chosen if name not in asked])
+            self._answers = self.measure.ask([clusters[name] for name in self._chosen if name not in asked])
         return self._answers
 
     def _look(self, observations: Sequence[Observation]) -> bool:
@@ -295,6 +289,18 @@ class Run:
                 self.end,
             )
         )
+
+
+def _chosen(suite: Suite, step: Step) -> list[str]:
+    """The clusters to ask at most, in the seeded order: whole ones, as many as the step's items allow."""
+    chosen: list[str] = []
+    items = 0
+    for name in seeded_order(step.question, list(suite.clusters)):
+        items += len(suite.clusters[name])
+        if step.items is not None and items > step.items:
+            break
+        chosen.append(name)
+    return chosen
 
 
 def _under(record: Evidence, plan: PlanRef, seconds: float) -> Evidence:

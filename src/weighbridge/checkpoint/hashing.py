@@ -1,6 +1,6 @@
 """SHA-256 of many files at once, in bounded memory, of only what changed.
 
-One thread a core, one file a thread, the largest first. A file is seen through a window of 8 MB that the kernel maps
+One thread a core, one file a thread, the largest first. A file is seen through a window of 16 MB that the kernel maps
 to its page cache: no byte is copied, and memory is (threads x window) whatever the files' sizes. A page that cannot be
 read (failing disk, truncated file) is an error of the call that fills the window, not a crash.
 """
@@ -25,7 +25,7 @@ from weighbridge.errors import CheckpointError, StorageError
 
 Progress = Callable[[int, int], None]
 
-_WINDOW = 8 * 1024 * 1024
+_WINDOW = 16 * 1024 * 1024
 _BUFFER = 256 * 1024
 _POPULATE_READ = 22  # MADV_POPULATE_READ: Linux 5.14; Python 3.11's mmap has no name for it
 _TICK_SECONDS = 0.1
