@@ -47,8 +47,8 @@ def open_checkpoint(
     """Open a Hugging Face folder, or a GGUF file, which is first converted into the folder ``convert_to``.
 
     ``cache``: a file that remembers hashes, so that only what changed is hashed again. ``progress(done, total)``
-    counts bytes hashed. Raises ``CheckpointError``: nothing there, no config, no weights, malformed headers, a
-    missing shard, links that escape; ``StorageError``: unreadable.
+    counts bytes: of a conversion first, then of hashing, each with its own total. Raises ``CheckpointError``: nothing
+    there, no config, no weights, malformed headers, a missing shard, links that escape; ``StorageError``: unreadable.
     """
     path = Path(path)
     if path.is_file():
@@ -87,4 +87,4 @@ def _open_gguf(path: Path, cache: Path | None, progress: Progress | None, conver
     # Imported here: conversion needs NumPy, gguf and tokenizers, which opening a folder does not.
     from weighbridge.checkpoint.gguf_convert import convert_gguf
 
-    return open_checkpoint(convert_gguf(path, convert_to), cache=cache, progress=progress)
+    return open_checkpoint(convert_gguf(path, convert_to, progress=progress), cache=cache, progress=progress)
