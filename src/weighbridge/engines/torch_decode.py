@@ -60,7 +60,8 @@ class Decoder:
         model, waiting = self._model, list(reversed(bucket))
         room = max(len(prompts[index]) for index in bucket) + max_tokens
         count = min(len(bucket), _MOST_SLOTS, max(1, self._budget // room))
-        slots = torch.empty(
+        # Zeros, since a masked place is still multiplied: weight 0 times whatever lay in fresh memory may be NaN.
+        slots = torch.zeros(
             (model.layers, 2, count, room, model.key_heads, model.size), dtype=model.dtype, device=model.device
         )
         walk = Walk(model)

@@ -22,7 +22,7 @@ from weighbridge.engines.tokenize import Request, Splitter
 from weighbridge.engines.torch_decode import Decoder, Halt
 from weighbridge.engines.torch_fallback import FallbackDecoder, FallbackScorer
 from weighbridge.engines.torch_lean import LeanModel
-from weighbridge.engines.torch_model import Loaded, engine_errors, load
+from weighbridge.engines.torch_model import Loaded, engine_errors, give_back_memory, load
 from weighbridge.engines.torch_tree import TreeScorer
 from weighbridge.errors import EngineError
 
@@ -63,6 +63,7 @@ class TorchEngine:
         if self._plan.mode.name == "tree":
             with engine_errors("the model cannot be prepared"):
                 lean = LeanModel(loaded.model)
+            give_back_memory()
             self._tree = TreeScorer(lean, budget)
             self._decoder = Decoder(lean, pack=budget, budget=_SLOT_BUDGET * budget)
 
@@ -91,14 +92,15 @@ class TorchEngine:
         """Free the model. Idempotent."""
         if self._loaded is None:
             return
-        on_gpu = self._loaded.device.type == "cuda"
+        device = self._loaded.device
         self._loaded = None
         for name in ("_tree", "_decoder"):
             setattr(self, name, None)
         del self._fallback, self._fallback_decoder
         gc.collect()
-        if on_gpu:
+        if device.type == "cuda":
             torch.cuda.empty_cache()
+        give_back_memory()
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
         """Scores of (context, continuation) pairs, in order. NaN where there is nothing to score (a continuation
@@ -146,6 +148,8 @@ class TorchEngine:
         lean = [place for place, prompt in enumerate(prompts) if len(prompt) + max_tokens <= limit and self._decoder]
         rest = sorted(set(range(len(prompts))) - set(lean))
         outputs: dict[int, list[int]] = {}
+        if self._tree is not None:
+            self._tree.forget()  # its room is needed for the slots
         for decoder, places in ((self._decoder, lean), (self._fallback_decoder, rest)):
             if decoder is not None and places:
                 made = decoder.generate([prompts[place] for place in places], max_tokens, self._loaded.stops, halt)

@@ -113,7 +113,8 @@ class LeanModel:
 
     def _normed(self, state: Tensor, weight: Tensor) -> Tensor:
         if self.dtype == torch.float32:
-            return functional.rms_norm(state, (weight.shape[0],), weight, self.epsilon)
+            size = torch.linalg.vector_norm(state, dim=-1, keepdim=True)
+            return (state * torch.rsqrt(size * size / state.shape[-1] + self.epsilon)).mul_(weight)
         wide = state.float()  # as transformers does: the norm in float32, the weight after rounding back
         wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.epsilon)
         return weight * wide.to(self.dtype)

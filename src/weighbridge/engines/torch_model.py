@@ -7,6 +7,7 @@ another shape is an ``EngineError``.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import warnings
 from collections.abc import Iterator
@@ -65,6 +66,12 @@ def engine_errors(doing: str) -> Iterator[None]:
                 f"{doing}: out of memory", remedy="use a smaller token budget, bfloat16, or a larger device"
             ) from error
         raise EngineError(f"{doing}: {text.splitlines()[0]}", remedy="check the checkpoint's files") from error
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system: glibc keeps what lay between the tensors that were laid out anew."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _for_tree(plan: Plan) -> tuple[Any, dict[str, Any]]:

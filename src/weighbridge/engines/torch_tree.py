@@ -55,10 +55,8 @@ class Walk:
         model, device, path, cache = self._model, self._model.device, pack.path, self.cache
         tokens = tree.tokens(pack.start, pack.end)
         positions = torch.cat([torch.arange(part.depth, part.depth + part.length) for part in pack.segments])
-        plans = [
-            _Keys(block, path, model.dtype, device)
-            for block in blocks(pack, _BLOCK_ROWS if device.type == "cpu" else len(tokens))
-        ]
+        rows_at_once = _BLOCK_ROWS if device.type == "cpu" else len(tokens)
+        plans = [_Keys(model, block, path) for block in blocks(pack, rows_at_once)]
 
         def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             rows = queries.shape[0]
@@ -149,7 +147,7 @@ class TreeScorer:
 class _Keys:
     """Which keys a block of rows attends to, and how: a plain stretch of the cache, or a gathered copy."""
 
-    def __init__(self, block: Block, path: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, model: LeanModel, block: Block, path: int) -> None:
         self.first, self.last = block.first, block.last
         ranges = [(0, block.outer)] if block.outer else []
         ranges += [(path + first, path + last) for first, last in block.inner]
@@ -158,10 +156,10 @@ class _Keys:
         self.stretch: Range | None = (start, stop) if stop - start <= _GATHER_WASTE * needed else None
         self.index: Tensor | None = None
         if self.stretch is None:
-            self.index = torch.cat([torch.arange(first, last) for first, last in ranges]).to(device)
+            self.index = torch.cat([torch.arange(first, last) for first, last in ranges]).to(model.device)
         else:
             ranges = [self.stretch]
-        self.mask = _mask(block, path, ranges, dtype).to(device)
+        self.mask = _mask(block, path, ranges, model.dtype).repeat(model.heads // model.key_heads, 1).to(model.device)
 
     def attend(self, model: LeanModel, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         if self.stretch is not None:
@@ -172,19 +170,21 @@ class _Keys:
 
 
 def attention(model: LeanModel, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-    """Attention of [rows, heads, size] to [keys, key heads x size] under an additive mask [rows, keys]."""
-    rows = queries.shape[0]
-    query = queries.transpose(0, 1)[None]
-    key = keys.view(-1, model.key_heads, model.size).transpose(0, 1)[None]
-    value = values.view(-1, model.key_heads, model.size).transpose(0, 1)[None]
-    group = model.heads // model.key_heads
-    if group > 1 and keys.device.type != "cpu":  # CUDA's fused kernels take no mask together with grouped heads
-        key, value = key.repeat_interleave(group, 1), value.repeat_interleave(group, 1)
-        group = 1
+    """Attention of [rows, heads, size] to [keys, key heads x size] under an additive mask [group x rows, keys].
+
+    The heads of a group share keys, so they stand below each other as rows: longer products, no keys repeated, and
+    a form that CUDA's fused kernels take together with a mask.
+    """
+    rows, group = queries.shape[0], model.heads // model.key_heads
+    stacked = queries.view(rows, model.key_heads, group, model.size).permute(1, 2, 0, 3)
     result = functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask[None, None], scale=model.scale, enable_gqa=group > 1
+        stacked.reshape(1, model.key_heads, group * rows, model.size),
+        keys.view(-1, model.key_heads, model.size).transpose(0, 1)[None],
+        values.view(-1, model.key_heads, model.size).transpose(0, 1)[None],
+        attn_mask=mask[None, None],
+        scale=model.scale,
     )
-    return result[0].transpose(0, 1).reshape(rows, -1)
+    return result.view(model.key_heads, group, rows, model.size).permute(2, 0, 1, 3).reshape(rows, -1)
 
 
 def _mask(block: Block, path: int, ranges: list[Range], dtype: torch.dtype) -> Tensor:
