@@ -136,3 +136,11 @@ def test_nothing_asked_nothing_said(roots: dict[str, Path]) -> None:
     assert engine.complete([], until=(), max_tokens=5) == []
     assert engine.chat([], Decoding(5)) == []
     assert engine.complete(["A"], until=(), max_tokens=0) == [""]
+
+
+def test_what_lies_in_fresh_memory_does_not_matter(roots: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = ["Seven grey geese", "If the kettle boils before the bread is done, set it aside", "A: yes."]
+    clean = TorchEngine(roots["llama"], device="cpu").complete(prompts, until=(), max_tokens=24)
+    fresh = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *shape, **options: fresh(*shape, **options).fill_(float("nan")))
+    assert TorchEngine(roots["llama"], device="cpu").complete(prompts, until=(), max_tokens=24) == clean
