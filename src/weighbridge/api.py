@@ -46,7 +46,7 @@ from weighbridge.verdicts import Judgement
 from weighbridge.workspace import Workspace
 
 if TYPE_CHECKING:
-    from weighbridge.assemble import Workbench
+    from weighbridge.assemble import Setup
     from weighbridge.release.bundle import Bundle
     from weighbridge.release.verify import Verified
     from weighbridge.remeasure import Remeasured
@@ -93,11 +93,11 @@ def open_checkpoint(
     return checkpoints.open_checkpoint(Path(path), cache=cache, convert_to=convert_to, progress=progress)
 
 
-def plan(checkpoint: Checkpoint, policy: Policy, *, bench: Workbench | None = None) -> tuple[Plan, list[float]]:
+def plan(checkpoint: Checkpoint, policy: Policy, setup: Setup | None = None) -> tuple[Plan, list[float]]:
     """What ``weigh`` would ask, and roughly how many seconds each step takes at most."""
     from weighbridge.assemble import Workbench
 
-    bench = bench or Workbench(checkpoint)
+    bench = Workbench(checkpoint, setup)
     measures = bench.measures(policy)
     planned = make_plan(policy, checkpoint.digest, measures.questions)
     suites = {one.question.digest: one.suite for one in measures.sampled}
@@ -111,7 +111,7 @@ def weigh(
     *,
     key: Signer | None = None,
     budget: float | None = None,
-    bench: Workbench | None = None,
+    setup: Setup | None = None,
     listen: Callable[[Progress], None] = lambda _: None,
 ) -> Outcome:
     """Plan, measure and decide; everything is written to the folder ``out``.
@@ -123,7 +123,7 @@ def weigh(
     from weighbridge.weigh import Clocks
     from weighbridge.weigh import weigh as run_weighing
 
-    bench = bench or Workbench(checkpoint)
+    bench = Workbench(checkpoint, setup)
     workspace = Workspace(Path(out))
     measures = bench.measures(policy)
     workspace.write_checkpoint(checkpoint)
@@ -246,9 +246,7 @@ def _remember_list(path: Path, at: datetime, trust: Trust, state: State, listed:
     _remember(path, at, trust, revoked)
 
 
-def remeasure(
-    verified: Verified, items: int, *, device: str = "auto", dtype: str = "float32", lm_eval_tasks: Path | None = None
-) -> list[Remeasured]:
+def remeasure(verified: Verified, items: int, setup: Setup | None = None) -> list[Remeasured]:
     """Ask ``items`` items of every suite at hand again, drawn here and now, on a verified bundle's own weights.
 
     Raises ``VerificationError`` where they do not give the recorded values.
@@ -257,7 +255,7 @@ def remeasure(
     from weighbridge.release.verify import open_released
     from weighbridge.remeasure import remeasure as ask_again
 
-    bench = Workbench(open_released(verified), device=device, dtype=dtype, lm_eval_tasks=lm_eval_tasks)
+    bench = Workbench(open_released(verified), setup)
     try:
         return ask_again(bench, verified.evidence, items, random.SystemRandom())
     finally:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weighbridge.canonical import Json
 from weighbridge.checkpoint import Checkpoint
+from weighbridge.engines.interface import Decoding
 from weighbridge.errors import InputError, SuiteError
 from weighbridge.measures.capability import Capability
 from weighbridge.measures.integrity import Integrity
 from weighbridge.measures.interface import ExactMeasure, SampledMeasure
+from weighbridge.measures.judge import EndpointJudge, Judge, RuleJudge
 from weighbridge.measures.licensing import Licensing
-from weighbridge.measures.safety import Safety
+from weighbridge.measures.safety import DECODING, Safety
 from weighbridge.metrics import METRICS
 from weighbridge.policy import Policy, SuiteSource
 from weighbridge.suites.interface import Generation, MultipleChoice, Suite
@@ -54,16 +56,51 @@ def _resolve(name: str, policy: Policy, lm_eval_tasks: Path | None) -> Suite:
     return suite
 
 
+@dataclass(frozen=True)
+class Setup:
+    """How a checkpoint is run and judged: what of it shapes answers is part of every question.
+
+    ``judge_url`` and ``judge_model`` put a model behind an OpenAI-compatible endpoint in place of the refusal rules;
+    its API key is in the environment variable ``judge_key_variable``, its measured errors in ``judge_calibration``.
+    ``lineage`` is a statement of the checkpoint's parents (docs/licensing.md).
+    """
+
+    device: str = "auto"
+    dtype: str = "float32"
+    lm_eval_tasks: Path | None = None
+    lineage: Path | None = None
+    system: str | None = None
+    max_tokens: int = DECODING.max_tokens
+    judge_url: str | None = None
+    judge_model: str | None = None
+    judge_key_variable: str | None = None
+    judge_calibration: Path | None = None
+
+    @property
+    def decoding(self) -> Decoding:
+        """How responses are generated."""
+        return Decoding(self.max_tokens, self.system, DECODING.until)
+
+    def judge(self) -> Judge:
+        """Who classifies responses. Raises ``InputError`` where an endpoint is named by half."""
+        if (self.judge_url is None) != (self.judge_model is None):
+            raise InputError(
+                "a judge needs both its address and its model", remedy="give --judge-url and --judge-model"
+            )
+        if self.judge_url is None or self.judge_model is None:
+            return RuleJudge(self.judge_calibration)
+        from weighbridge.engines.openai_endpoint import OpenAIEndpoint
+
+        endpoint = OpenAIEndpoint(self.judge_url, self.judge_model, key_variable=self.judge_key_variable)
+        return EndpointJudge(endpoint, calibration=self.judge_calibration)
+
+
 class Workbench:
     """Builds the measures of one checkpoint. The engine is loaded when the first answer is asked for."""
 
-    def __init__(
-        self, checkpoint: Checkpoint, *, device: str = "auto", dtype: str = "float32", lm_eval_tasks: Path | None = None
-    ) -> None:
+    def __init__(self, checkpoint: Checkpoint, setup: Setup | None = None) -> None:
         self.checkpoint = checkpoint
-        self.device = device
-        self.dtype = dtype
-        self.lm_eval_tasks = lm_eval_tasks
+        self.setup = setup or Setup()
         self._engine: TorchEngine | None = None
         self._settings: Mapping[str, Json] | None = None
 
@@ -73,7 +110,7 @@ class Workbench:
         if self._settings is None:
             from weighbridge.engines.torch_settings import settings_for
 
-            self._settings = settings_for(self.checkpoint.root, device=self.device, dtype=self.dtype)
+            self._settings = settings_for(self.checkpoint.root, device=self.setup.device, dtype=self.setup.dtype)
         return self._settings
 
     def engine(self) -> TorchEngine:
@@ -81,7 +118,7 @@ class Workbench:
         if self._engine is None:
             from weighbridge.engines.torch_engine import TorchEngine
 
-            self._engine = TorchEngine(self.checkpoint.root, device=self.device, dtype=self.dtype)
+            self._engine = TorchEngine(self.checkpoint.root, device=self.setup.device, dtype=self.setup.dtype)
         return self._engine
 
     def close(self) -> None:
@@ -92,7 +129,7 @@ class Workbench:
 
     def measures(self, policy: Policy) -> Measures:
         """Everything that the policy asks, and the built-in suites."""
-        suites = suites_of(policy, self.lm_eval_tasks)
+        suites = suites_of(policy, self.setup.lm_eval_tasks)
         asked = {(measure, name) for measure, names in ALWAYS.items() for name in names}
         for bound, _ in policy.bounds():
             if bound.spec.kind == "sampled":
@@ -109,7 +146,7 @@ class Workbench:
         if measure == "integrity":
             return Integrity(self.checkpoint)
         if measure == "licensing":
-            return Licensing(self.checkpoint)
+            return Licensing(self.checkpoint, lineage=self.setup.lineage)
         raise _unknown(measure)
 
     def sampled(
@@ -120,7 +157,10 @@ class Workbench:
         if measure == "capability":
             return Capability(digest, suite, self.settings, self.engine, limit=limit, complete=complete)
         if measure == "safety":
-            return Safety(digest, suite, self.settings, self.engine, limit=limit)
+            setup = self.setup
+            return Safety(
+                digest, suite, self.settings, self.engine, decoding=setup.decoding, judge=setup.judge(), limit=limit
+            )
         raise _unknown(measure)
 
     def estimate(self, step: Step, suite: Suite | None) -> float:
@@ -139,7 +179,7 @@ class Workbench:
             elif isinstance(content, Generation):
                 tokens += len(content.context) / 4 + 10 * content.max_tokens
             else:
-                tokens += len(content.text) / 4 + 10 * 64
+                tokens += len(content.text) / 4 + 10 * self.setup.max_tokens
         parameters = self.checkpoint.facts.parameters or 1e9
         return 2.0 * tokens * parameters / 50e9
 

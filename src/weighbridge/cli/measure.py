@@ -16,6 +16,7 @@ from weighbridge.errors import StorageError
 from weighbridge.summary import summarise
 
 if TYPE_CHECKING:
+    from weighbridge.assemble import Setup
     from weighbridge.evidence import Evidence
     from weighbridge.measures.interface import Answer, SampledMeasure
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
               help="Otherwise stop once every interval is at most this wide to either side.")  # fmt: skip
 @click.option("--samples", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Write one line an item.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.json", help="Write the evidence.")
-@options.engine_options
+@options.setup_options
 @options.json_option
 def command(
     measure: str,
@@ -45,9 +46,7 @@ def command(
     precision: float,
     samples: Path | None,
     out: Path | None,
-    device: str,
-    dtype: str,
-    lm_eval_tasks: Path | None,
+    setup: Setup,
     as_json: bool,
 ) -> int:
     """Run MEASURE (integrity, licensing, capability, safety) on the checkpoint at PATH, without a policy.
@@ -79,12 +78,12 @@ def command(
         raise click.UsageError(f"{measure} {needs}")
     with progress.bytes_bar("hashing", as_json) as hashed:
         checkpoint = open_checkpoint(path, options.scratch(path), progress=hashed)
-    bench = Workbench(checkpoint, device=device, dtype=dtype, lm_eval_tasks=lm_eval_tasks)
+    bench = Workbench(checkpoint, setup)
     try:
         if suite_name is None:
             record = bench.exact(measure).examine(made=format_time(now()))
         else:
-            suite = resolve_suite(suite_name, lm_eval_tasks=lm_eval_tasks)
+            suite = resolve_suite(suite_name, lm_eval_tasks=setup.lm_eval_tasks)
             asked = bench.sampled(measure, suite, limit=limit, complete=complete)
             record = _ask(asked, complete, limit, precision, samples, as_json)
     finally:

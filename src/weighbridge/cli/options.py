@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -50,21 +52,36 @@ def trust_option(*, required: bool) -> Callable[[F], F]:
     )
 
 
-def engine_options(command: F) -> F:
-    """How the model is run."""
+def setup_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Options that say how a checkpoint is run and judged; the command gets them as one ``Setup``."""
+
+    @functools.wraps(command)
+    def with_setup(**values: Any) -> int:
+        from weighbridge.assemble import Setup
+
+        own = {field.name for field in dataclasses.fields(Setup)}
+        setup = Setup(**{name: values.pop(name) for name in own})
+        return command(setup=setup, **values)
+
+    file = click.Path(path_type=Path, dir_okay=False)
     add = (
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
         click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True),
-        click.option(
-            "--lm-eval-tasks",
-            type=click.Path(path_type=Path, file_okay=False),
-            metavar="DIR",
-            help="A folder with more lm-eval tasks.",
-        ),
-    )
+        click.option("--lm-eval-tasks", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+                     help="A folder with more lm-eval tasks."),
+        click.option("--lineage", type=file, metavar="FILE", help="A statement of the checkpoint's parents."),
+        click.option("--system", metavar="TEXT", help="A system prompt for safety prompts."),
+        click.option("--max-tokens", type=click.IntRange(1, 4096), default=64, show_default=True,
+                     help="Tokens of a response to a safety prompt."),
+        click.option("--judge-url", metavar="URL", help="OpenAI-compatible address of a model that judges responses."),
+        click.option("--judge-model", metavar="NAME", help="The judging model's name there."),
+        click.option("--judge-key-variable", metavar="VARIABLE", help="The environment variable with its API key."),
+        click.option("--judge-calibration", type=file, metavar="FILE", help="The judge's measured errors."),
+    )  # fmt: skip
+    wrapped: Callable[..., int] = with_setup
     for option in reversed(add):
-        command = option(command)
-    return command
+        wrapped = option(wrapped)
+    return wrapped
 
 
 def state_path() -> Path:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from weighbridge.cli import options, progress
+
+if TYPE_CHECKING:
+    from weighbridge.assemble import Setup
 
 
 @click.command("verify")
@@ -16,7 +19,7 @@ from weighbridge.cli import options, progress
 @click.option("--policy", "policy_source", metavar="FILE", help="Your own policy: would it have opened this, too?")
 @options.revocations_option
 @click.option("--remeasure", type=click.IntRange(min=1), metavar="N", help="Ask N items of every suite at hand again.")
-@options.engine_options
+@options.setup_options
 @options.json_option
 def command(
     bundle: Path,
@@ -24,9 +27,7 @@ def command(
     policy_source: str | None,
     revocations: Path | None,
     remeasure: int | None,
-    device: str,
-    dtype: str,
-    lm_eval_tasks: Path | None,
+    setup: Setup,
     as_json: bool,
 ) -> int:
     """Check BUNDLE: files, signatures, roles, approvals, expiry, and that its evidence gives its decision.
@@ -51,7 +52,7 @@ def command(
         )
     again = []
     if remeasure is not None:
-        again = api.remeasure(verified, remeasure, device=device, dtype=dtype, lm_eval_tasks=lm_eval_tasks)
+        again = api.remeasure(verified, remeasure, setup)
     value = {
         "bundle": str(bundle),
         "valid": True,

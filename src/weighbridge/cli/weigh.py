@@ -11,6 +11,7 @@ from weighbridge.cli import options, progress, show
 from weighbridge.policy import TIERS
 
 if TYPE_CHECKING:
+    from weighbridge.assemble import Setup
     from weighbridge.plan import Plan
 
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--require", type=click.Choice([*TIERS]), help="Exit with 3 or 4 unless this tier is granted.")
 @click.option("--budget", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Time for measuring.")
 @click.option("--plan", "plan_only", is_flag=True, help="Show what would run, with an estimate of time, and stop.")
-@options.engine_options
+@options.setup_options
 @options.json_option
 def command(
     path: Path,
@@ -32,9 +33,7 @@ def command(
     require: str | None,
     budget: float | None,
     plan_only: bool,
-    device: str,
-    dtype: str,
-    lm_eval_tasks: Path | None,
+    setup: Setup,
     as_json: bool,
 ) -> int:
     """Plan, measure and decide which tier the checkpoint at PATH may have.
@@ -47,20 +46,18 @@ def command(
       weighbridge weigh ./my-model --policy policy.yaml --sign decider.key --require open --budget 3600
     """
     from weighbridge import api
-    from weighbridge.assemble import Workbench
 
     policy = api.load_policy(policy_source)
     signer = None if key is None else options.load_signer(key)
     folder = out or Path(f"weighing-{path.resolve().stem}")
     with progress.bytes_bar("hashing", as_json) as hashed:
         checkpoint = api.open_checkpoint(path, folder, progress=hashed)
-    bench = Workbench(checkpoint, device=device, dtype=dtype, lm_eval_tasks=lm_eval_tasks)
     if plan_only:
-        plan, seconds = api.plan(checkpoint, policy, bench=bench)
+        plan, seconds = api.plan(checkpoint, policy, setup)
         options.emit(as_json, {"plan": plan.to_json(), "seconds": seconds}, lambda: print_plan(plan, seconds))
         return 0
     with progress.listener(as_json) as listen:
-        outcome = api.weigh(checkpoint, policy, folder, key=signer, budget=budget, bench=bench, listen=listen)
+        outcome = api.weigh(checkpoint, policy, folder, key=signer, budget=budget, setup=setup, listen=listen)
     return show.outcome(outcome, require, as_json)
 
 
