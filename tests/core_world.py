@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from weighbridge import policy
+from weighbridge.asking import Clocks
 from weighbridge.errors import EngineError
 from weighbridge.evidence import Calibration, Evidence, Finding, Observation, PlanRef, Question, seeded_order
 from weighbridge.measures.interface import Answer
 from weighbridge.policy import Policy
 from weighbridge.suites.interface import Item, MultipleChoice, Suite
-from weighbridge.weigh import Clocks
 
 CHECKPOINT = "sha256:" + "ab" * 32
 MADE = "2026-01-02T03:04:05Z"

@@ -46,11 +46,11 @@ from weighbridge.verdicts import Judgement
 from weighbridge.workspace import Workspace
 
 if TYPE_CHECKING:
+    from weighbridge.asking import Progress
     from weighbridge.assemble import Setup
     from weighbridge.release.bundle import Bundle
     from weighbridge.release.verify import Verified
     from weighbridge.remeasure import Remeasured
-    from weighbridge.weigh import Progress
 
 BUILTIN_POLICIES = ("default", "tutorial")
 
@@ -110,6 +110,7 @@ def weigh(
     out: str | Path,
     *,
     key: Signer | None = None,
+    trust: Trust | None = None,
     budget: float | None = None,
     setup: Setup | None = None,
     listen: Callable[[Progress], None] = lambda _: None,
@@ -117,16 +118,18 @@ def weigh(
     """Plan, measure and decide; everything is written to the folder ``out``.
 
     ``budget`` is in seconds of measuring: what it leaves unsettled is undecided. Without a ``key`` the decision is a
-    draft. Work that was interrupted resumes. Raises ``InputError`` and ``StorageError``.
+    draft. ``trust`` says who may sign imports; without it, ``key``. Work that was interrupted resumes. Raises
+    ``InputError`` and ``StorageError``.
     """
+    from weighbridge.asking import Clocks
     from weighbridge.assemble import Workbench
-    from weighbridge.weigh import Clocks
     from weighbridge.weigh import weigh as run_weighing
 
     bench = Workbench(checkpoint, setup)
     workspace = Workspace(Path(out))
     measures = bench.measures(policy)
     workspace.write_checkpoint(checkpoint)
+    check_imports(workspace.store, workspace.store.load(), _importers(trust, key), at=now())
     workspace.write_plan(make_plan(policy, checkpoint.digest, measures.questions))
     try:
         clocks = Clocks(now, time.monotonic)
@@ -157,8 +160,7 @@ def decide(
         workspace = _copied(workspace, Path(out))
     at = now()
     records = workspace.store.load()
-    importers = trust or (Trust.nobody() if key is None else Trust.from_public_key(key.public, ["decider"]))
-    check_imports(workspace.store, records, importers, at=at)
+    check_imports(workspace.store, records, _importers(trust, key), at=at)
     judgement = judge(policy, records, checkpoint=workspace.manifest().digest, at=format_time(at))
     return _conclude(workspace, policy, judgement, records, key, workspace.plan_digest(), {})
 
@@ -266,6 +268,13 @@ def _remember(path: Path | None, at: datetime, trust: Trust | None, revoked: Rev
     if path is not None:
         revokers = trust.keyids("revoker") if trust is not None and revoked is not None else ()
         update_state(path, now=at, revokers=revokers, serial=None if revoked is None else revoked.serial)
+
+
+def _importers(trust: Trust | None, key: Signer | None) -> Trust:
+    """Whose imports count."""
+    if trust is not None:
+        return trust
+    return Trust.nobody() if key is None else Trust.from_public_key(key.public, ["decider"])
 
 
 def _conclude(

@@ -31,10 +31,15 @@ ALWAYS = {"capability": ("general",), "safety": ("unsafe", "harmless")}
 """Built-in suites that are asked of every checkpoint, at least a little: a report without them says too little."""
 
 
+IMPORTED = "imported"
+"""The source of a suite that is measured elsewhere: its evidence comes by ``evidence import``."""
+
+
 def suites_of(policy: Policy, lm_eval_tasks: Path | None = None) -> dict[str, Suite]:
     """Every suite that the policy names, by that name. Raises ``SuiteError``, and ``PolicyError`` for a bound that a
     guess would meet."""
     names = {name for bound, _ in policy.bounds() for name in (bound.suite, bound.control) if name is not None}
+    names -= {name for name, given in policy.suites.items() if given.source == IMPORTED}
     suites = {name: _resolve(name, policy, lm_eval_tasks) for name in sorted(names)}
     policy.check_chance({name: suite.chance for name, suite in suites.items()})
     return suites
@@ -133,7 +138,7 @@ class Workbench:
         asked = {(measure, name) for measure, names in ALWAYS.items() for name in names}
         for bound, _ in policy.bounds():
             if bound.spec.kind == "sampled":
-                asked |= {(bound.spec.measure, name) for name in (bound.suite, bound.control) if name is not None}
+                asked |= {(bound.spec.measure, name) for name in (bound.suite, bound.control) if name in suites}
         for name in (name for _, name in asked if name not in suites):
             suites[name] = resolve_suite(name)
         return Measures(

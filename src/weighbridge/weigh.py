@@ -7,40 +7,19 @@ or the time is up. What the time leaves unsettled is undecided. Whatever was mea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from itertools import islice
-from typing import Literal
 
+from weighbridge.asking import Clocks, End, Progress, Run
 from weighbridge.errors import EngineError
-from weighbridge.evidence import Evidence, Observation, PlanRef, Question, seeded_order
-from weighbridge.judge import judge, standing
-from weighbridge.measures.interface import Answer, ExactMeasure, SampledMeasure
-from weighbridge.plan import Plan, Step, make_plan
+from weighbridge.evidence import Evidence, PlanRef, Question
+from weighbridge.judge import judge
+from weighbridge.measures.interface import ExactMeasure, SampledMeasure
+from weighbridge.plan import Plan, make_plan
 from weighbridge.policy import Policy
-from weighbridge.store import EvidenceStore, Journal
-from weighbridge.suites.interface import Suite
+from weighbridge.store import EvidenceStore
 from weighbridge.times import format_time
-from weighbridge.verdicts import Judgement, Verdict
-
-LOOK = 8
-"""Clusters between two looks."""
-
-End = Literal["settled", "exhausted", "time is up", "broken", "already known"]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How a question stands: what a progress bar shows. ``seconds`` and ``tokens`` are this run's."""
-
-    question: Question
-    items: int
-    of: int
-    seconds: float
-    tokens: int
-    verdicts: Sequence[Verdict] = ()
-    end: End | None = None
+from weighbridge.verdicts import Judgement
 
 
 @dataclass(frozen=True)
@@ -54,14 +33,6 @@ class Measures:
     def questions(self) -> list[Question]:
         """The questions, exact ones first."""
         return [*(one.question for one in self.exact), *(one.question for one in self.sampled)]
-
-
-@dataclass(frozen=True)
-class Clocks:
-    """Time, passed in: ``now`` for records, ``elapsed`` (seconds, never backwards) for budgets."""
-
-    now: Callable[[], datetime]
-    elapsed: Callable[[], float]
 
 
 @dataclass
@@ -158,149 +129,6 @@ def _share(runs: Sequence[Run], clocks: Clocks, deadline: float | None, problems
     for run in active:
         run.end = "time is up"
         run.close()
-
-
-class Run:
-    """One sampled question being asked: resumes where it was, looks, stops when it is settled."""
-
-    def __init__(
-        self,
-        measure: SampledMeasure,
-        step: Step,
-        plan: PlanRef,
-        policy: Policy,
-        store: EvidenceStore,
-        clocks: Clocks,
-        listen: Callable[[Progress], None],
-    ) -> None:
-        self.measure = measure
-        self.step = step
-        self.plan = plan
-        self.policy = policy
-        self.store = store
-        self.clocks = clocks
-        self.listen = listen
-        self.end: End | None = None
-        self.seconds = 0.0
-        self._others = store.load()
-        self._journal: Journal | None = None
-        self._answers: Iterator[list[Answer]] | None = None
-        self._chosen = _chosen(measure.suite, step)
-        self._limit = sum(len(measure.suite.clusters[name]) for name in self._chosen)
-
-    def settled(self) -> bool:
-        """Whether stored evidence already settles the question. Loads no model."""
-        journal = self._open()
-        if self._look(journal.observations):
-            self.end = "already known"
-            self.close()
-            return True
-        return False
-
-    def advance(self, until: float | None) -> bool:
-        """Ask until the question is settled or its items run out (True), or until the time ``until`` (False).
-
-        Raises ``EngineError``; what was answered before stays.
-        """
-        journal = self._open()
-        self._others = self.store.load()
-        start = self.clocks.elapsed()
-        try:
-            while True:
-                answers = list(islice(self._asking(journal), LOOK))
-                if answers:
-                    journal.append([[answer.observation for answer in cluster] for cluster in answers])
-                self.seconds += self.clocks.elapsed() - start
-                start = self.clocks.elapsed()
-                done = self._look(journal.observations)
-                if done or len(answers) < LOOK:
-                    self.end = "settled" if done else "exhausted"
-                    return True
-                if until is not None and start >= until:
-                    return False
-        finally:
-            self.seconds += self.clocks.elapsed() - start
-
-    def close(self) -> None:
-        """Turn the journal into a record, and let go of the model's iterator."""
-        journal = self._open()
-        if self._answers is not None and hasattr(self._answers, "close"):
-            self._answers.close()
-        first = self.store.get(self.step.question)
-        if len(journal.observations) > (len(first.observations) if first else 0):
-            self.store.put(self._record(journal.observations, first))
-        self.abandon()
-        journal.remove()
-        self._say(journal.observations, ())
-
-    def abandon(self) -> None:
-        """Close the journal and leave it where it is: the next weighing resumes from it."""
-        if self._journal is not None:
-            self._journal.__exit__(None, None, None)
-            self._journal = None
-
-    def _open(self) -> Journal:
-        if self._journal is None:
-            self._journal = self.store.journal(self.step.question).__enter__()
-        return self._journal
-
-    def _asking(self, journal: Journal) -> Iterator[list[Answer]]:
-        """The measure's answers to the clusters that were not asked yet, in the seeded order."""
-        if self._answers is None:
-            clusters = self.measure.suite.clusters
-            asked = {item.cluster for item in journal.observations}
-            self._answers = self.measure.ask([clusters[name] for name in self._chosen if name not in asked])
-        return self._answers
-
-    def _look(self, observations: Sequence[Observation]) -> bool:
-        """Whether nothing more needs to be asked."""
-        verdicts = standing(self.policy, self._others, self._record(observations, None)) if observations else []
-        self._say(observations, verdicts)
-        if verdicts and all(verdict.outcome != "undecided" for verdict in verdicts):
-            return True
-        return len(observations) >= self._limit
-
-    def _record(self, observations: Sequence[Observation], first: Evidence | None) -> Evidence:
-        cost = dict(first.cost) if first else {}
-        return Evidence(
-            question=self.step.question,
-            kind="sampled",
-            made=first.made if first else format_time(self.clocks.now()),
-            observations=tuple(observations),
-            metrics=tuple(self.measure.metrics),
-            calibrations=dict(self.measure.calibrations),
-            plan=first.plan if first else self.plan,
-            producer=dict(self.measure.producer),
-            cost={
-                "seconds": round(cost.get("seconds", 0.0) + self.seconds, 3),
-                "tokens": cost.get("tokens", 0.0) + self.measure.tokens,
-            },
-        )
-
-    def _say(self, observations: Sequence[Observation], verdicts: Sequence[Verdict]) -> None:
-        self.listen(
-            Progress(
-                self.step.question,
-                len(observations),
-                self._limit,
-                self.seconds,
-                self.measure.tokens,
-                verdicts,
-                self.end,
-            )
-        )
-
-
-def _chosen(suite: Suite, step: Step) -> list[str]:
-    """The clusters to ask at most, in the seeded order: whole ones, as many as the step's items allow."""
-    chosen: list[str] = []
-    items = 0
-    for name in seeded_order(step.question, list(suite.clusters)):
-        items += len(suite.clusters[name])
-        if step.items is not None and items > step.items:
-            break
-        chosen.append(name)
-    return chosen
 
 
 def _under(record: Evidence, plan: PlanRef, seconds: float) -> Evidence:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from core_world import CHECKPOINT, FakeClock, FakeMeasure, exact, rules, suite
+from weighbridge.asking import LOOK, Progress
 from weighbridge.evidence import Evidence, Question, seeded_order
 from weighbridge.plan import UNNAMED_ITEMS
 from weighbridge.store import EvidenceStore
-from weighbridge.weigh import LOOK, Measures, Progress, weigh
+from weighbridge.weigh import Measures, weigh
 
 BAR = rules("tiers: {api: [{measure: capability.accuracy, suite: general, at_least: 0.4}]}")
 

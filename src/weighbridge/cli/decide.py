@@ -15,7 +15,7 @@ from weighbridge.policy import TIERS
 @click.option("--evidence", "folder", required=True, type=click.Path(path_type=Path), metavar="DIR", help="A weighing.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Decide in a copy of that folder.")
 @options.sign_option
-@click.option("--trust", "trust_file", type=click.Path(path_type=Path), metavar="FILE", help="Who may sign imports.")
+@options.trust_option(required=False)
 @click.option("--require", type=click.Choice([*TIERS]), help="Exit with 3 or 4 unless this tier is granted.")
 @options.json_option
 def command(

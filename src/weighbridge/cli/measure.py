@@ -100,9 +100,9 @@ def _ask(
 ) -> Evidence:
     """Ask, listen, stop; ``samples`` gets one line an item as it is answered."""
     from weighbridge.api import now
+    from weighbridge.asking import LOOK, End, Progress
     from weighbridge.evidence import Evidence, Observation, seeded_order
     from weighbridge.times import format_time
-    from weighbridge.weigh import LOOK, End, Progress
 
     clusters = measure.suite.clusters
     order = list(clusters) if limit is not None else seeded_order(measure.question, list(clusters))

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import click
 
+from weighbridge.asking import Progress
 from weighbridge.evidence import Question
-from weighbridge.weigh import Progress
 
 
 def label(question: Question) -> str:

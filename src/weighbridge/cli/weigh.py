@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--require", type=click.Choice([*TIERS]), help="Exit with 3 or 4 unless this tier is granted.")
 @click.option("--budget", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Time for measuring.")
 @click.option("--plan", "plan_only", is_flag=True, help="Show what would run, with an estimate of time, and stop.")
+@options.trust_option(required=False)
 @options.setup_options
 @options.json_option
 def command(
@@ -33,6 +34,7 @@ def command(
     require: str | None,
     budget: float | None,
     plan_only: bool,
+    trust_file: Path | None,
     setup: Setup,
     as_json: bool,
 ) -> int:
@@ -46,6 +48,7 @@ def command(
       weighbridge weigh ./my-model --policy policy.yaml --sign decider.key --require open --budget 3600
     """
     from weighbridge import api
+    from weighbridge.trust import load_trust
 
     policy = api.load_policy(policy_source)
     signer = None if key is None else options.load_signer(key)
@@ -56,8 +59,11 @@ def command(
         plan, seconds = api.plan(checkpoint, policy, setup)
         options.emit(as_json, {"plan": plan.to_json(), "seconds": seconds}, lambda: print_plan(plan, seconds))
         return 0
+    trust = None if trust_file is None else load_trust(trust_file)
     with progress.listener(as_json) as listen:
-        outcome = api.weigh(checkpoint, policy, folder, key=signer, budget=budget, setup=setup, listen=listen)
+        outcome = api.weigh(
+            checkpoint, policy, folder, key=signer, trust=trust, budget=budget, setup=setup, listen=listen
+        )
     return show.outcome(outcome, require, as_json)
 
 

@@ -174,38 +174,51 @@ def common_prefix(one: list[int], other: list[int]) -> int:
     return low
 
 
-def blocks(pack: Pack, rows: int) -> list[Block]:
+def blocks(pack: Pack, rows: int, piece: int, call: int) -> list[Block]:
     """A pack cut into blocks of at most ``rows`` rows, each with the union of the keys that its rows need.
 
     Attention over a whole pack would compare every row with every other; a block leaves out what none of its
-    rows descends from.
+    rows descends from. Stretches longer than ``piece`` are cut; neighbours are joined where that costs less, when a
+    block of its own costs as much as ``call`` comparisons of a row with a key.
     """
     result: list[Block] = []
-    gathered: list[Segment] = []
-    count = 0
     for segment in pack.segments:
-        done = 0
-        while done < segment.length:
-            size = min(segment.length - done, rows - count)
+        for done in range(0, segment.length, min(piece, rows)):
+            size = min(segment.length - done, piece, rows)
             before = ((segment.row, segment.row + done),) if done else ()
-            part = Segment(segment.row + done, size, segment.depth + done, segment.outer, (*segment.inner, *before))
-            gathered.append(part)
-            count, done = count + size, done + size
-            if count == rows:
-                result.append(_block(gathered))
-                gathered, count = [], 0
-    if gathered:
-        result.append(_block(gathered))
+            inner = _union((*segment.inner, *before))
+            part = Segment(segment.row + done, size, segment.depth + done, segment.outer, inner)
+            own = (part.row, part.row + size)
+            alone = Block(*own, part.outer, _union((*inner, own)), (part,))
+            joined = _join(result[-1], alone) if result else None
+            if (
+                joined
+                and joined.last - joined.first <= rows
+                and _cost(joined) <= _cost(result[-1]) + _cost(alone) + call
+            ):
+                result[-1] = joined
+            else:
+                result.append(alone)
     return result
 
 
-def _block(segments: list[Segment]) -> Block:
-    first, last = segments[0].row, segments[-1].row + segments[-1].length
-    wanted = sorted({reach for segment in segments for reach in segment.inner} | {(first, last)})
-    union: list[Range] = []
-    for start, end in wanted:
-        if union and start <= union[-1][1]:
-            union[-1] = (union[-1][0], max(union[-1][1], end))
+def _join(one: Block, other: Block) -> Block:
+    inner = _union((*one.inner, *other.inner))
+    return Block(one.first, other.last, max(one.outer, other.outer), inner, one.segments + other.segments)
+
+
+def _cost(block: Block) -> int:
+    """What attention of a block takes, in comparisons of a row with a key; to fetch a key costs some, too."""
+    keys = block.outer + sum(last - first for first, last in block.inner)
+    return (block.last - block.first + 8) * keys
+
+
+def _union(ranges: tuple[Range, ...]) -> tuple[Range, ...]:
+    """The same rows as rising ranges that do not touch."""
+    result: list[Range] = []
+    for start, end in sorted(ranges):
+        if result and start <= result[-1][1]:
+            result[-1] = (result[-1][0], max(result[-1][1], end))
         else:
-            union.append((start, end))
-    return Block(first, last, max(segment.outer for segment in segments), tuple(union), tuple(segments))
+            result.append((start, end))
+    return tuple(result)

@@ -28,7 +28,7 @@ from weighbridge.errors import EngineError
 
 _WINDOW_PAIRS = 4096  # pairs that are tokenised at a time
 _WINDOW_CHARACTERS = 4_000_000
-_TOKEN_BUDGET = {"cpu": 1024, "cuda": 8192}
+_TOKEN_BUDGET = {"cpu": 1024, "cuda": 4096}
 _SLOT_BUDGET = 8  # tokens held while generating, per token of the budget
 
 

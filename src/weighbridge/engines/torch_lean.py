@@ -79,7 +79,7 @@ class LeanModel:
         state = functional.embedding(tokens, self.embedding)
         cosine, sine = self._rotary(state, positions[None])
         half = self.size // 2
-        cosine, sine = cosine[0, :, None, :half].contiguous(), sine[0, :, None, :half].contiguous()
+        cosine, sine = cosine[0, :, None].contiguous(), sine[0, :, None, :half].contiguous()
         rows = state.shape[0]
         query_width, key_width = self.heads * self.size, self.key_heads * self.size
         for number, layer in enumerate(self._layers):
@@ -132,12 +132,12 @@ def _add_product(state: Tensor, rows: Tensor, matrix: Tensor, bias: Tensor | Non
 
 
 def _rotate(heads: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Rotary embedding of [rows, heads, size] by angles [rows, 1, size / 2] (Su et al. 2021, halves as in GPT-NeoX)."""
+    """Rotary embedding of [rows, heads, size] by cosines [rows, 1, size] and sines [rows, 1, size / 2] (Su et al. 2021,
+    halves as in GPT-NeoX)."""
     half = heads.shape[-1] // 2
-    first, second = heads[..., :half], heads[..., half:]
-    result = torch.empty_like(heads, memory_format=torch.contiguous_format)
-    torch.mul(first, cosine, out=result[..., :half]).addcmul_(second, sine, value=-1)
-    torch.mul(second, cosine, out=result[..., half:]).addcmul_(first, sine)
+    result = heads * cosine
+    result[..., :half].addcmul_(heads[..., half:], sine, value=-1)
+    result[..., half:].addcmul_(heads[..., :half], sine)
     return result
 
 

@@ -19,7 +19,8 @@ from weighbridge.engines.tokenize import Request
 from weighbridge.engines.torch_lean import LeanModel
 from weighbridge.engines.torch_rows import Wanted, score_rows
 
-_BLOCK_ROWS = 128  # of attention on a CPU; a GPU takes a pack at once
+# How attention over a pack is cut into blocks: most rows, rows of one stretch, what a call costs (see ``blocks``).
+_BLOCKS = {"cpu": (256, 96, 1500), "cuda": (1024, 1024, 200_000)}
 _GATHER_WASTE = 1.2  # keys are copied together when a plain stretch of them would hold this much more
 
 
@@ -55,8 +56,7 @@ class Walk:
         model, device, path, cache = self._model, self._model.device, pack.path, self.cache
         tokens = tree.tokens(pack.start, pack.end)
         positions = torch.cat([torch.arange(part.depth, part.depth + part.length) for part in pack.segments])
-        rows_at_once = _BLOCK_ROWS if device.type == "cpu" else len(tokens)
-        plans = [_Keys(model, block, path) for block in blocks(pack, rows_at_once)]
+        plans = [_Keys(model, block, path) for block in blocks(pack, *_BLOCKS[device.type])]
 
         def attend(layer: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             rows = queries.shape[0]
@@ -65,7 +65,7 @@ class Walk:
             held_values[path:].view(values.shape).copy_(values)
             result = torch.empty((rows, model.heads * model.size), dtype=queries.dtype, device=device)
             for plan in plans:
-                result[plan.first : plan.last] = plan.attend(model, queries, held_keys, held_values)
+                plan.attend(model, queries, held_keys, held_values, result)
             return result
 
         self.tokens += len(tokens)
@@ -161,30 +161,33 @@ class _Keys:
             ranges = [self.stretch]
         self.mask = _mask(block, path, ranges, model.dtype).repeat(model.heads // model.key_heads, 1).to(model.device)
 
-    def attend(self, model: LeanModel, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def attend(self, model: LeanModel, queries: Tensor, keys: Tensor, values: Tensor, result: Tensor) -> None:
+        """Put the block's rows of ``result`` [rows, heads x size] in place."""
         if self.stretch is not None:
             keys, values = keys[slice(*self.stretch)], values[slice(*self.stretch)]
         elif self.index is not None:
             keys, values = keys.index_select(0, self.index), values.index_select(0, self.index)
-        return attention(model, queries[self.first : self.last], keys, values, self.mask)
+        attention(model, queries[self.first : self.last], keys, values, self.mask, result[self.first : self.last])
 
 
-def attention(model: LeanModel, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-    """Attention of [rows, heads, size] to [keys, key heads x size] under an additive mask [group x rows, keys].
+def attention(model: LeanModel, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, result: Tensor) -> None:
+    """Attention of [rows, heads, size] to [keys, key heads x size] under an additive mask [group x rows, keys], put
+    into ``result`` [rows, heads x size].
 
     The heads of a group share keys, so they stand below each other as rows: longer products, no keys repeated, and
     a form that CUDA's fused kernels take together with a mask.
     """
     rows, group = queries.shape[0], model.heads // model.key_heads
     stacked = queries.view(rows, model.key_heads, group, model.size).permute(1, 2, 0, 3)
-    result = functional.scaled_dot_product_attention(
+    attended = functional.scaled_dot_product_attention(
         stacked.reshape(1, model.key_heads, group * rows, model.size),
         keys.view(-1, model.key_heads, model.size).transpose(0, 1)[None],
         values.view(-1, model.key_heads, model.size).transpose(0, 1)[None],
         attn_mask=mask[None, None],
         scale=model.scale,
     )
-    return result.view(model.key_heads, group, rows, model.size).permute(2, 0, 1, 3).reshape(rows, -1)
+    parts = attended.view(model.key_heads, group, rows, model.size).permute(2, 0, 1, 3)
+    result.view(rows, model.key_heads, group, model.size).copy_(parts)
 
 
 def _mask(block: Block, path: int, ranges: list[Range], dtype: torch.dtype) -> Tensor:
