@@ -88,14 +88,14 @@ def reached(pack: Pack, segments: tuple[Segment, ...]) -> dict[int, tuple[int, s
     return result
 
 
-@given(sequences, st.integers(1, 30), st.integers(1, 7))
+@given(sequences, st.integers(1, 30), st.integers(1, 7), st.integers(1, 7), st.integers(0, 90))
 @settings(max_examples=60)
 def test_blocks_cover_a_pack_and_hold_all_that_their_rows_need(
-    given_sequences: list[list[int]], budget: int, size: int
+    given_sequences: list[list[int]], budget: int, size: int, piece: int, call: int
 ) -> None:
     for pack in PrefixTree(given_sequences).packs(budget):
         whole = reached(pack, pack.segments)
-        cut: list[Block] = blocks(pack, size)
+        cut: list[Block] = blocks(pack, size, piece, call)
         assert [row for block in cut for row in range(block.first, block.last)] == sorted(whole)
         for block in cut:
             assert block.last - block.first <= size

@@ -29,7 +29,8 @@ from weighbridge.errors import EngineError
 _WINDOW_PAIRS = 4096  # pairs that are tokenised at a time
 _WINDOW_CHARACTERS = 4_000_000
 _TOKEN_BUDGET = {"cpu": 1024, "cuda": 4096}
-_SLOT_BUDGET = 8  # tokens held while generating, per token of the budget
+_SLOT_BUDGET = 10  # tokens held while generating, per token of the budget; and no more than a share of the model:
+_SLOT_BYTES = 300 * 2**20  # plus a quarter of the weights
 
 
 class TorchEngine:
@@ -65,7 +66,9 @@ class TorchEngine:
                 lean = LeanModel(loaded.model)
             give_back_memory()
             self._tree = TreeScorer(lean, budget)
-            self._decoder = Decoder(lean, pack=budget, budget=_SLOT_BUDGET * budget)
+            held = sum(parameter.nbytes for parameter in loaded.model.parameters()) // 4 + _SLOT_BYTES
+            slots = min(_SLOT_BUDGET * budget, held // lean.row_bytes)
+            self._decoder = Decoder(lean, pack=budget, budget=slots)
 
     @property
     def settings(self) -> Mapping[str, Json]:
