@@ -10,7 +10,6 @@ print(outcome.decision.tier, outcome.judgement.outcome("open"))
 from __future__ import annotations
 
 import random
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from weighbridge.checkpoint import Checkpoint
 from weighbridge.decision import Decision, make_decision, successor
 from weighbridge.errors import InputError, PolicyError, VerificationError
 from weighbridge.evidence import Evidence
-from weighbridge.files import read
+from weighbridge.files import read, write_atomic
 from weighbridge.imports import check_imports
 from weighbridge.judge import judge
 from weighbridge.plan import Plan, make_plan
@@ -315,10 +314,9 @@ def _copied(workspace: Workspace, out: Path) -> Workspace:
     target = Workspace(out)
     if (out / "manifest.json").exists() and target.manifest().digest != workspace.manifest().digest:
         raise InputError("holds the weighing of another checkpoint", where=str(out), remedy="name another --out")
-    skip = shutil.ignore_patterns(".lock", "*.part.jsonl")
-    out.mkdir(parents=True, exist_ok=True)
-    for name in ("manifest.json", "plan.json"):
-        if (workspace.folder / name).exists():
-            shutil.copyfile(workspace.folder / name, out / name)
-    shutil.copytree(workspace.folder / "evidence", out / "evidence", dirs_exist_ok=True, ignore=skip)
+    evidence = workspace.folder / "evidence"
+    files = [path for path in sorted(evidence.rglob("*.json")) if path.is_file()]
+    for path in [workspace.folder / "plan.json", *files, workspace.folder / "manifest.json"]:  # the last makes it one
+        if path.exists():
+            write_atomic(out / path.relative_to(workspace.folder), read(path))
     return target

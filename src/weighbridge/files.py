@@ -19,6 +19,8 @@ def read(path: Path, *, error: type[InputError] = InputError, limit: int = 256 *
         raise error("no such file", where=str(path)) from cause
     except OSError as cause:
         raise error(cause.strerror or str(cause), where=str(path)) from cause
+    except ValueError as cause:  # a null character in a path that a file names
+        raise error(f"no path: {cause}", where=repr(str(path))) from cause
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:

@@ -37,7 +37,7 @@ class EvidenceStore:
     def load(self) -> list[Evidence]:
         """The records that count, by question digest. Raises ``EvidenceError`` for a file that is not what it says."""
         records = []
-        for path in sorted(self.folder.glob("*.json")) if self.folder.is_dir() else []:
+        for path in self._files():
             record = from_bytes(read(path, error=EvidenceError), where=str(path))
             if path.stem != _hex(record.question.digest):
                 raise EvidenceError(
@@ -45,6 +45,18 @@ class EvidenceStore:
                 )
             records.append(record)
         return records
+
+    def _files(self) -> list[Path]:
+        """The files of records. What cannot be listed must not pass for a folder without evidence."""
+        try:
+            names = sorted(entry.name for entry in os.scandir(self.folder))
+        except FileNotFoundError:
+            return []
+        except OSError as cause:
+            raise StorageError(
+                f"cannot be listed: {cause.strerror}", where=str(self.folder), remedy="check its permissions"
+            ) from cause
+        return [self.folder / name for name in names if name.endswith(".json") and not name.startswith(".")]
 
     def later(self) -> list[Path]:
         """Records that were made after the one that counts and do not continue it."""

@@ -5,7 +5,7 @@ plan.json          what was asked, fixed before anything ran
 policy.json        the policy of the decision, canonical
 evidence/          see ``store``
 decision.json      signed: an envelope; unsigned: a draft, which nothing carries out
-decisions/         earlier decisions, by id
+decisions/         every decision made here, by id: a former one put back is seen to be superseded
 report.html        the decision for people
 """
 
@@ -62,6 +62,9 @@ class Workspace:
         record = canonical.loads(read(path, error=CheckpointError), where=str(path), error=CheckpointError)
         if not isinstance(record, dict) or set(record) != {"manifest", "facts", "origin"}:
             raise CheckpointError("is no manifest of a weighing", where=str(path), remedy="weigh the checkpoint")
+        for name in ("facts", "origin"):
+            if not isinstance(record[name], dict) and (name, record[name]) != ("origin", None):
+                raise CheckpointError("expected an object", where=f"{path} at $.{name}", remedy="weigh the checkpoint")
         return record
 
     def manifest(self) -> Manifest:
@@ -97,14 +100,17 @@ class Workspace:
         return [read_decision_unverified(path) for path in paths if path.exists()]
 
     def write_decision(self, decision: Decision, data: bytes, rules: Policy) -> None:
-        """Make ``decision`` (``data`` is its envelope or draft) the one that counts; the former one is kept."""
+        """Make ``decision`` (``data`` is its envelope or draft) the one that counts; each is kept by its id as well."""
         if self.decision_path.exists():
             former = read_decision_unverified(self.decision_path)
             if former.id != decision.id:
-                name = f"{former.id.removeprefix('sha256:')}.json"
-                write_atomic(self.folder / "decisions" / name, read(self.decision_path))
+                write_atomic(self._kept(former), read(self.decision_path))
         write_atomic(self.folder / "policy.json", canonical.dumps(rules.to_json()))
         write_atomic(self.decision_path, data)
+        write_atomic(self._kept(decision), data)
+
+    def _kept(self, decision: Decision) -> Path:
+        return self.folder / "decisions" / f"{decision.id.removeprefix('sha256:')}.json"
 
     def check(self) -> None:
         """Raises ``InputError`` if there is no weighing here."""

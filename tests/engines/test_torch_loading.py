@@ -123,3 +123,12 @@ def test_a_larger_model_vocabulary_is_fine(tmp_path: Path) -> None:
 def test_a_token_budget_below_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="budget"):
         TorchEngine(make_checkpoint(tmp_path, "llama"), device="cpu", token_budget=-1)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt-neox"])
+def test_more_layers_than_tensors_are_refused_before_they_are_built(tmp_path: Path, name: str) -> None:
+    root = make_checkpoint(tmp_path, name)
+    config = json.loads((root / "config.json").read_text())
+    (root / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 10**9}))
+    with pytest.raises(EngineError, match="1,000,000,000 layers"):
+        TorchEngine(root, device="cpu")

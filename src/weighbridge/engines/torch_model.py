@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -42,12 +43,31 @@ def load(plan: Plan) -> Loaded:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise EngineError("torch finds no CUDA device", remedy="use device auto or cpu")
     with _quiet(), engine_errors(f"{plan.root} cannot be loaded"):
+        _check_layers(plan)
         tokenizer = _tokenizer(plan)
         model, report = _for_tree(plan) if plan.mode.name == "tree" else _for_fallback(plan, device)
         model = model.to(device).eval().requires_grad_(False)
     _check_weights(plan, model, report)
     _check_vocabulary(plan, model, tokenizer)
     return Loaded(model, tokenizer, device, _stops(plan, model, tokenizer))
+
+
+def _check_layers(plan: Plan) -> None:
+    """Building takes time and memory with every layer; refuse more layers than there are tensors before it begins."""
+    tensors = 0
+    for name in plan.weights:
+        with safe_open(plan.root / name, "pt", backend="pread") as file:
+            tensors += len(list(file.keys()))
+    config = json.loads((plan.root / "config.json").read_bytes())
+    for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
+        for source in (config, config.get("text_config")):
+            layers = source.get(key) if isinstance(source, dict) else None
+            if isinstance(layers, int) and layers > tensors:
+                raise EngineError(
+                    f"{layers:,} layers, where the weights are {tensors} tensors",
+                    where=f"{plan.root / 'config.json'} at $.{key}",
+                    remedy="the config belongs to other weights",
+                )
 
 
 @contextlib.contextmanager

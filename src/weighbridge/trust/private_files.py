@@ -26,11 +26,12 @@ def read_private(path: Path) -> bytes:
         raise InputError("no such file", where=str(path), remedy="check the path") from cause
     except (OSError, ValueError) as cause:
         raise StorageError(f"cannot be opened: {cause}", where=str(path)) from cause
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise InputError("not a regular file", where=str(path), remedy="name the file of the key")
     try:
         with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise InputError("not a regular file", where=str(path))
             if stat.S_IMODE(status.st_mode) & ~0o600:
                 raise InputError(
                     f"a private key is for its owner alone, but its mode is {stat.S_IMODE(status.st_mode):04o}",
