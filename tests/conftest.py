@@ -16,3 +16,19 @@ def data_dir() -> Path:
     if not path.is_dir():
         pytest.skip("public benchmark data is not at hand (set WEIGHBRIDGE_DATA)")
     return path
+
+
+@pytest.fixture(scope="session")
+def real_gguf() -> Path:
+    """SmolLM2-135M-Instruct as a GGUF file, which ``make test`` fetches; else skip."""
+    for path in sorted((Path(__file__).resolve().parents[1] / ".models").glob("*.gguf")):
+        return path
+    pytest.skip("SmolLM2-135M-Instruct is not at hand (make test fetches it)")
+
+
+@pytest.fixture(scope="session")
+def real_folder(real_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real model, converted."""
+    from weighbridge.checkpoint import convert_gguf
+
+    return convert_gguf(real_gguf, tmp_path_factory.mktemp("real") / "smollm2")

