@@ -22,6 +22,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from weighbridge.measures.integrity.notes import words
 
 MAX_TEMPLATE_CHARACTERS = 1_000_000
+_MOST_REPEATS = 1000
 _MAX_COMPLAINTS = 50
 
 FUNCTIONS = frozenset({"range", "namespace", "dict", "joiner", "cycler", "raise_exception", "strftime_now"})
@@ -115,6 +116,10 @@ def _complaints(tree: nodes.Template) -> Iterator[Complaint]:
                 yield Complaint("template-filter", line, f"uses the unknown test {node.name!r}")
         elif isinstance(node, nodes.Call):
             yield from _call(node, callable_names)
+        elif isinstance(node, nodes.Pow) or (isinstance(node, nodes.Mul) and _is_repetition(node)):
+            yield Complaint(
+                "template-growth", line, "repeats text or raises to a power: a few words grow without bound"
+            )
         text = _folded(node)
         if text is not None and _DUNDER.search(text) and "__" in text:
             yield Complaint("template-attribute", line, f"holds the name {text[:60]!r}")
@@ -150,6 +155,16 @@ def _is_computed(key: nodes.Expr) -> bool:
             isinstance(side, nodes.Const) and isinstance(side.value, str) for side in (part.left, part.right)
         ):
             return True
+    return False
+
+
+def _is_repetition(node: nodes.Mul) -> bool:
+    """Whether text or a list is repeated by anything but a small number."""
+    for side, times in ((node.left, node.right), (node.right, node.left)):
+        if isinstance(side, nodes.Concat | nodes.List | nodes.Tuple) or _folded(side) is not None:
+            return not (
+                isinstance(times, nodes.Const) and isinstance(times.value, int) and times.value <= _MOST_REPEATS
+            )
     return False
 
 
