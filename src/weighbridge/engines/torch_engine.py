@@ -53,7 +53,7 @@ class TorchEngine:
         self._plan = torch_settings.plan_for(root, device=device, dtype=dtype, add_bos_token=add_bos_token)
         loaded = load(self._plan)
         self._loaded: Loaded | None = loaded
-        budget = token_budget or _TOKEN_BUDGET[loaded.device.type]
+        budget = _TOKEN_BUDGET[loaded.device.type] if token_budget is None else token_budget
         if budget < 1:
             raise EngineError(f"a token budget of {budget}", remedy="use at least 1")
         self._splitter = Splitter(loaded.tokenizer, self._plan.max_length, add_bos_token)
