@@ -1,0 +1,76 @@
+"""How commands administer a gateway: through the one that runs, or on its ledger while none does."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from weighbridge.gateway.config import Config
+
+
+def place_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Options that say which gateway is meant; the command gets its configuration as ``config``."""
+
+    @functools.wraps(command)
+    def with_config(config_file: Path | None, ledger: str | None, **values: Any) -> int:
+        from weighbridge.gateway.config import DEFAULT_LEDGER, VERSION, Config, load_config
+
+        if config_file is not None:
+            if ledger is not None:
+                raise click.UsageError("--ledger stands in the file that --config names")
+            config = load_config(config_file)
+        else:
+            config = Config(version=VERSION, models={}, trust=[], ledger=ledger or DEFAULT_LEDGER)
+        return command(config=config, **values)
+
+    file = click.Path(path_type=Path, dir_okay=False)
+    wrapped: Callable[..., int] = with_config
+    wrapped = click.option("--ledger", metavar="PATH|URL", help="The ledger.  [ledger.db]")(wrapped)
+    return click.option("--config", "config_file", type=file, metavar="FILE", help="The gateway's configuration.")(
+        wrapped
+    )
+
+
+def ask(config: Config, action: str, **fields: Any) -> dict[str, Any]:
+    """Have ``action`` done (see ``gateway.desk``): by the gateway that runs on this ledger, or here if none does.
+
+    Raises what the action raises, and ``InputError`` where a gateway runs whose admin file is not to be found.
+    """
+    from weighbridge.errors import InputError
+    from weighbridge.gateway import desk
+    from weighbridge.gateway.admin_file import find, mark
+    from weighbridge.gateway.ledger.sqlite import Claimed
+
+    given = {name: value for name, value in fields.items() if value is not None or name == "budget"}
+    asked = desk.parse(action, given)
+    office = find(config.admin_path)
+    if office is not None and office.ledger == mark(config.ledger_url):
+        return office.act(action, given)
+    try:
+        return _directly(config, asked)
+    except Claimed as cause:
+        raise InputError(
+            "a gateway runs on this ledger, and where it is administered is not known",
+            where=str(config.admin_path),
+            remedy="name its --config; if it has only just started, try again",
+        ) from cause
+
+
+def _directly(config: Config, asked: Any) -> dict[str, Any]:
+    from weighbridge.gateway.clock import now_ms
+    from weighbridge.gateway.desk import Desk
+    from weighbridge.gateway.keys import load_secret
+    from weighbridge.gateway.ledger import direct, upkeep
+
+    url, secret = config.ledger_url, None
+    with direct.opened(url, clock=now_ms, create=asked.creates) as database:
+        if asked.mints:
+            mark = database.read(lambda one: one.row("SELECT 1 FROM meta WHERE name = 'secret'"))
+            made = secret = load_secret(config.secret_path, create=mark is None)
+            database.transact(lambda one: upkeep.check_secret(one, made, where=url))
+        return database.transact(lambda one: Desk(secret, config.currency).ask(one, asked))

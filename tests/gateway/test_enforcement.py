@@ -1,0 +1,240 @@
+"""What is served stays what was decided, for as long as the decision holds: the whole gateway, watched."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+import trust_world as tw
+from weighbridge.checkpoint.manifest import FileEntry, Manifest
+from weighbridge.errors import InputError, VerificationError
+from weighbridge.gateway.config import Config, from_json
+from weighbridge.gateway.ledger import accounts
+from weighbridge.gateway.serve import Gateway, check
+
+FILES = {"model.safetensors": b"weights", "config.json": b"{}", "tokenizer.json": b"[]"}
+NOW = datetime.now(UTC).replace(microsecond=0)
+ENGINE = str(Path(__file__).with_name("mock_engine.py"))
+
+
+def configure(root: Path, *, pace: float = 0.0, tier: str = "api", **more: Any) -> Config:
+    """A folder with a checkpoint, its decision, the pinned keys, and the configuration that serves it."""
+    (root / "model").mkdir()
+    for name, data in FILES.items():
+        (root / "model" / name).write_bytes(data)
+    entries = [FileEntry(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in sorted(FILES.items())]
+    decision = tw.signed(
+        manifest=Manifest(tuple(entries)), tier=tier, decided_at=NOW, expires_at=NOW + timedelta(days=9)
+    )
+    (root / "decision.json").write_bytes(decision)
+    for name in ("decider", "revoker"):
+        (root / f"{name}.pub").write_text(tw.key(name).public.pem)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    upstream = {"command": [sys.executable, ENGINE, "{socket}", str(pace)], "binding": "declared", "context": 2048}
+    value = {
+        "version": 1,
+        "listen": f"127.0.0.1:{port}",
+        "trust": ["decider.pub"],
+        "models": {"small": {"checkpoint": "model", "decision": "decision.json", "upstream": upstream}},
+        "folder": str(root),
+        **more,
+    }
+    return from_json(value, where="test")
+
+
+def revoke(root: Path, serial: int, *, decisions: list[str], valid: timedelta = timedelta(days=1)) -> None:
+    issued = NOW - timedelta(hours=1) if valid > timedelta(0) else NOW - timedelta(days=3)
+    listed = tw.revocations(serial=serial, issued=issued, next_update=NOW + valid, decisions=decisions, keys=[])
+    (root / "revoked.json").write_bytes(listed)
+
+
+@contextlib.asynccontextmanager
+async def running(config: Config) -> AsyncIterator[tuple[Gateway, aiohttp.ClientSession]]:
+    gateway = Gateway(config)
+    await gateway.start()
+    serving = asyncio.create_task(gateway.run())
+    text, _ = await gateway.ledger.call(lambda t: accounts.create_key(t, gateway.secret, "acme"))
+    try:
+        async with aiohttp.ClientSession(
+            f"http://{config.listen}", headers={"authorization": f"Bearer {text}"}
+        ) as http:
+            yield gateway, http
+    finally:
+        gateway.stopping.set()
+        await serving
+        await gateway.stop()
+
+
+async def ask(http: aiohttp.ClientSession, **more: Any) -> tuple[int, str]:
+    body = {"model": "small", "messages": [{"role": "user", "content": "hi"}], **more}
+    async with http.post("/v1/chat/completions", json=body) as reply:
+        return reply.status, await reply.text()
+
+
+def run(root: Path, scenario: Callable[[Gateway, aiohttp.ClientSession], Awaitable[None]], **more: Any) -> None:
+    async def whole() -> None:
+        async with running(configure(root, **more)) as (gateway, http):
+            await scenario(gateway, http)
+
+    asyncio.run(whole())
+
+
+def test_a_changed_file_ends_service_streams_and_engine(tmp_path: Path) -> None:
+    async def scenario(gateway: Gateway, http: aiohttp.ClientSession) -> None:
+        stream = asyncio.create_task(ask(http, stream=True))
+        while not gateway.plane.live:
+            await asyncio.sleep(0.02)
+        process = gateway.servings["small"].engine._process  # type: ignore[union-attr]
+        began = time.monotonic()
+        (tmp_path / "model" / "tokenizer.json").write_bytes(b"[1]")
+        status, text = await stream  # the watch ends it, nobody else
+        assert time.monotonic() - began < 10
+        assert status == 200
+        assert "[DONE]" not in text
+        assert "model_stopped" in text
+        assert process is not None
+        assert await process.wait() != 0
+        assert (await ask(http))[0] == 503
+        assert "changed while it was served" in str(gateway.servings["small"].held_back)
+
+    run(tmp_path, scenario, pace=0.05)
+
+
+def test_a_revoked_decision_ends_service(tmp_path: Path) -> None:
+    revoke(tmp_path, 3, decisions=[tw.digest("another")])
+
+    async def scenario(gateway: Gateway, http: aiohttp.ClientSession) -> None:
+        assert (await ask(http))[0] == 200
+        revoke(tmp_path, 4, decisions=[gateway.servings["small"].decision.id])
+        await gateway.watch()
+        assert (await ask(http))[0] == 503
+        assert "revoked by list 4" in str(gateway.servings["small"].held_back)
+        revoke(tmp_path, 5, decisions=[])
+        await gateway.watch()
+        assert (await ask(http))[0] == 503  # what was revoked once is not served by this process again
+
+    run(tmp_path, scenario, revocations={"file": "revoked.json", "trust": ["revoker.pub"]})
+
+
+def test_an_older_or_stale_list_holds_back_until_a_good_one_comes(tmp_path: Path) -> None:
+    revoke(tmp_path, 3, decisions=[])
+
+    async def scenario(gateway: Gateway, http: aiohttp.ClientSession) -> None:
+        for serial, valid in ((2, timedelta(days=1)), (4, timedelta(days=-1))):
+            revoke(tmp_path, serial, decisions=[], valid=valid)
+            await gateway.watch()
+            assert (await ask(http))[0] == 503
+            assert gateway.hindrance is not None
+            revoke(tmp_path, 4, decisions=[])
+            await gateway.watch()
+            assert (await ask(http))[0] == 200
+        (tmp_path / "revoked.json").unlink()
+        await gateway.watch()
+        assert (await ask(http))[0] == 503
+
+    run(tmp_path, scenario, revocations={"file": "revoked.json", "trust": ["revoker.pub"]})
+
+
+def test_the_ledger_remembers_the_highest_list_over_a_restart(tmp_path: Path) -> None:
+    revoke(tmp_path, 7, decisions=[])
+    config = configure(tmp_path, revocations={"file": "revoked.json", "trust": ["revoker.pub"]})
+
+    async def scenario() -> None:
+        async with running(config):
+            pass
+        revoke(tmp_path, 6, decisions=[])
+        gateway = Gateway(config)
+        with pytest.raises(VerificationError, match="lower than 7"):
+            await gateway.start()
+
+    asyncio.run(scenario())
+
+
+def test_a_clock_that_went_back_holds_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(gateway: Gateway, http: aiohttp.ClientSession) -> None:
+        assert (await ask(http))[0] == 200
+        gateway.ledger._newest += 6 * 60_000
+        await gateway.watch()
+        assert "clock" in str(gateway.hindrance)
+        assert (await ask(http))[0] == 503
+
+    run(tmp_path, scenario)
+
+
+def test_a_revoked_key_loses_its_streams(tmp_path: Path) -> None:
+    async def scenario(gateway: Gateway, http: aiohttp.ClientSession) -> None:
+        stream = asyncio.create_task(ask(http, stream=True))
+        while not gateway.plane.live:
+            await asyncio.sleep(0.02)
+        key = next(iter(gateway.plane.live.values())).admitted.key_id
+        await gateway.ledger.call(lambda t: accounts.revoke(t, key))
+        began = time.monotonic()
+        assert (await ask(http))[0] == 401
+        assert "[DONE]" not in (await stream)[1]
+        assert time.monotonic() - began < 5
+
+    run(tmp_path, scenario, pace=0.05)
+
+
+def test_a_crashed_engine_is_started_again_and_counts_as_another_start(tmp_path: Path) -> None:
+    async def scenario(gateway: Gateway, http: aiohttp.ClientSession) -> None:
+        assert (await ask(http))[0] == 200
+        engine = gateway.servings["small"].engine
+        assert engine is not None
+        assert engine._process is not None
+        engine._process.kill()
+        await asyncio.sleep(0.2)
+        async with http.post("/v1/chat/completions", json={"model": "small", "messages": []}) as reply:
+            assert reply.status in (400, 503)
+        status, text = await ask(http)
+        assert status == 503, text
+        for _ in range(300):
+            if gateway.servings["small"].model.state == "serving":
+                break
+            await asyncio.sleep(0.05)
+        assert (await ask(http))[0] == 200
+        starts = await gateway.ledger.call(lambda t: {row[0] for row in t.rows("SELECT engine_start FROM intents")})
+        assert len(starts) == 2
+
+    run(tmp_path, scenario)
+
+
+def test_a_second_gateway_on_one_file_is_refused(tmp_path: Path) -> None:
+    async def scenario(gateway: Gateway, http: aiohttp.ClientSession) -> None:
+        with pytest.raises(InputError):
+            await Gateway(gateway.config).start()
+        assert (await ask(http))[0] == 200
+
+    run(tmp_path, scenario)
+
+
+def test_draining_finishes_what_is_in_flight(tmp_path: Path) -> None:
+    config = configure(tmp_path, pace=0.003)
+
+    async def scenario() -> None:
+        async with running(config) as (gateway, http):
+            stream = asyncio.create_task(ask(http, stream=True))
+            while not gateway.plane.live:
+                await asyncio.sleep(0.02)
+            gateway.stopping.set()
+            assert "[DONE]" in (await stream)[1]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("tier", ["held", "undecided"])
+def test_serve_check_says_what_may_not_be_served(tmp_path: Path, tier: str) -> None:
+    with pytest.raises(VerificationError, match=tier):
+        check(configure(tmp_path, tier=tier))

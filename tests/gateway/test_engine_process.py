@@ -1,0 +1,179 @@
+"""The embedded engine on the real model: a child on a unix socket, gone with its gateway, back after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from weighbridge.errors import EngineError, InputError, VerificationError
+from weighbridge.gateway.engine import Counters, Engine, Flags, llama_cpp
+from weighbridge.gateway.listening import listeners
+
+FLAGS = Flags(context=512, parallel=1, threads=1)
+
+
+def nothing() -> None:
+    """The check of a file that nobody changes."""
+
+
+async def running(engine: Engine) -> bool:
+    """Wait up to a minute until it is ready."""
+    for _ in range(600):
+        if engine.ready:
+            return True
+        await asyncio.sleep(0.1)
+    return False
+
+
+def test_it_serves_on_a_private_socket_and_comes_back_after_a_crash(real_gguf: Path) -> None:
+    async def scenario() -> None:
+        changes = []
+        engine = Engine(
+            llama_cpp(real_gguf, FLAGS),
+            where="model",
+            on_change=lambda: changes.append(engine.ready),
+            check=nothing,
+        )
+        await engine.start()
+        try:
+            assert engine.socket.parent.stat().st_mode & 0o777 == 0o700
+            assert await engine.counters() == Counters(0, 0, 0)
+            first, process = engine.start_id, engine._process
+            assert process is not None
+            assert listeners(process.pid) == []
+            os.kill(process.pid, signal.SIGKILL)
+            await asyncio.sleep(0.3)
+            assert not engine.ready
+            assert await engine.counters() is None
+            assert await running(engine)
+            assert engine.start_id != first
+            assert changes == [True, False, True]
+        finally:
+            folder = engine.socket.parent
+            await engine.stop()
+        assert not engine.ready
+        assert not folder.exists()
+
+    asyncio.run(scenario())
+
+
+def test_a_file_that_changed_while_it_was_loaded_is_not_served(real_gguf: Path) -> None:
+    def changed() -> None:
+        raise VerificationError("changed while it was served")
+
+    async def scenario() -> None:
+        engine = Engine(llama_cpp(real_gguf, FLAGS), where="model", check=changed)
+        with pytest.raises(VerificationError):
+            await engine.start()
+        assert not engine.ready
+        await engine.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_file_that_is_no_model_is_an_error_with_the_engines_words(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        (tmp_path / "bad.gguf").write_bytes(b"GGUF and then nothing that it could read")
+        engine = Engine(llama_cpp(tmp_path / "bad.gguf", FLAGS), where="bad.gguf", check=nothing)
+        with pytest.raises(EngineError, match="ended with code"):
+            await engine.start()
+        await engine.stop()
+
+    asyncio.run(scenario())
+
+
+def test_it_dies_with_the_gateway(real_gguf: Path) -> None:
+    program = (
+        "import asyncio, sys\nfrom pathlib import Path\n"
+        "from weighbridge.gateway.engine import Engine, Flags, llama_cpp\n"
+        "async def main():\n"
+        "    engine = Engine(llama_cpp(Path(sys.argv[1]), Flags(512, 1, 1)), where='m', check=lambda: None)\n"
+        "    await engine.start()\n    print(engine._process.pid, flush=True)\n    await asyncio.sleep(600)\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(real_gguf)], stdout=subprocess.PIPE) as gateway:
+        assert gateway.stdout is not None
+        engine = int(gateway.stdout.readline())
+        gateway.kill()
+    for _ in range(100):
+        try:
+            os.kill(engine, 0)
+        except ProcessLookupError:
+            return
+        if Path(f"/proc/{engine}/stat").read_text().split(")")[1].split()[0] == "Z":
+            return  # dead; whoever inherited it has not asked for its code yet
+        time.sleep(0.1)
+    pytest.fail("the engine outlived its gateway")
+
+
+def test_an_engine_that_listens_on_the_network_is_refused() -> None:
+    program = (
+        "import http.server, socket, socketserver, sys\nopen_door = socket.create_server(('127.0.0.1', 0))\n"
+        "class Server(socketserver.UnixStreamServer):\n    def get_request(self):\n"
+        "        return super().get_request()[0], ('', 0)\n"
+        "class Ok(http.server.BaseHTTPRequestHandler):\n    def do_GET(self):\n"
+        "        self.send_response(200)\n        self.end_headers()\n"
+        "Server(sys.argv[1], Ok).serve_forever()\n"
+    )
+
+    async def scenario() -> None:
+        engine = Engine([sys.executable, "-c", program, "{socket}"], where="command", check=nothing)
+        with pytest.raises(EngineError, match="reached on the network"):
+            await engine.start()
+        assert engine._process is None
+        await engine.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_command_that_is_not_there_is_an_error() -> None:
+    async def scenario() -> None:
+        engine = Engine(["/nowhere/engine", "{socket}"], where="command", check=nothing)
+        with pytest.raises(EngineError, match="cannot be started"):
+            await engine.start()
+        await engine.stop()
+
+    asyncio.run(scenario())
+
+
+def test_listening_is_seen() -> None:
+    program = "import socket, time\ns = socket.create_server(('127.0.0.1', 0))\nprint(1, flush=True)\ntime.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            assert [address.split()[0] for address in listeners(process.pid)] == ["tcp"]
+        finally:
+            process.kill()
+
+
+def test_a_group_without_processes_proves_nothing() -> None:
+    with pytest.raises(EngineError):
+        listeners(2**22 + 1)
+
+
+def test_a_unix_socket_is_no_listener(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s"))
+        server.listen()
+        own = listeners(os.getpgid(0))
+        assert all(address.startswith(("tcp", "udp")) for address in own)
+
+
+@pytest.mark.parametrize("change", [{"context": 1}, {"parallel": 0}, {"threads": 100000}])
+def test_flags_out_of_range_are_refused(change: dict[str, int]) -> None:
+    with pytest.raises(InputError):
+        Flags(**change)
+
+
+def test_the_digest_names_every_flag() -> None:
+    others = [Flags(context=64), Flags(parallel=1), Flags(threads=3), Flags(embeddings=True)]
+    assert len({Flags().digest, *(flags.digest for flags in others)}) == 5
