@@ -5,10 +5,13 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 MODEL := .models/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: quickstart test check lint types imports fmt browser clean
+.PHONY: quickstart serve-demo test check lint types imports fmt browser clean
 
 quickstart: $(VENV)/installed      ## environment, install, then the main job on a real model
 	@$(BIN)/python scripts/quickstart.py
+
+serve-demo: $(VENV)/developing     ## closed access to the same model: keys, metering, an invoice
+	@$(BIN)/python scripts/serve_demo.py
 
 test: $(VENV)/developing $(MODEL)  ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -37,15 +40,15 @@ $(VENV)/bin/pip:
 
 $(VENV)/installed: $(VENV)/bin/pip pyproject.toml constraints.txt
 	$(INSTALL) torch
-	$(INSTALL) --editable .
+	$(INSTALL) --editable '.[serve,postgres]'
 	@touch $@
 
 $(VENV)/developing: $(VENV)/installed
-	$(INSTALL) --editable '.[dev,lm-eval]'
+	$(INSTALL) --editable '.[dev,serve,postgres,lm-eval]'
 	@touch $@
 
 $(MODEL): $(VENV)/installed
 	$(BIN)/python scripts/fetch_model.py $(MODEL)
 
 clean:
-	rm -rf $(VENV) .models quickstart build dist
+	rm -rf $(VENV) .models quickstart serve-demo build dist

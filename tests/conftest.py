@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("weighbridge", deadline=None)  # how long an example takes is the machine's affair
+settings.load_profile("weighbridge")
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ MADE = "2026-01-02T03:04:05Z"
 NOW = "2026-01-02T04:00:00Z"
 
 
-def suite(items: int, *, name: str = "general", per_cluster: int = 1, chance: str | None = "0.25") -> Suite:
+def suite(items: int, *, name: str = "sums", per_cluster: int = 1, chance: str | None = "0.25") -> Suite:
     """A suite of numbered multiple-choice items."""
     content = [MultipleChoice(f"question {index}", (" a", " b"), (1, 1), (0,)) for index in range(items)]
     return Suite(

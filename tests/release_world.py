@@ -13,11 +13,13 @@ from trust_world import DECIDED, NOW, key, trust
 from weighbridge import policy as policies
 from weighbridge.checkpoint import Checkpoint, open_checkpoint
 from weighbridge.decision import Decision, make_decision
-from weighbridge.evidence import Evidence, Observation, PlanRef, Question, SuiteRef, seeded_order
+from weighbridge.evidence import Evidence, Observation, Question, SuiteRef, seeded_order
 from weighbridge.judge import judge
 from weighbridge.measures.licensing import Licensing
+from weighbridge.plan import make_plan
 from weighbridge.policy import Policy
 from weighbridge.release import Bundle, write_bundle
+from weighbridge.shipped import SUITES
 from weighbridge.times import format_time
 from weighbridge.trust import Trust, make_approval, sign, verify_decision
 from weighbridge.workspace import Workspace
@@ -52,7 +54,7 @@ def integrity(checkpoint: str, findings: tuple[Any, ...] = ()) -> Evidence:
 def accuracy(checkpoint: str, policy: Policy, right: int = 60, items: int = 64, **settings: bool) -> Evidence:
     """Evidence of ``right`` answers out of ``items``, in the order in which an honest run would ask."""
     names = [f"item-{number}" for number in range(items)]
-    suite = SuiteRef("general", digest("suite"), items, items, 1, "0.25", "multiple_choice")
+    suite = SuiteRef("general", SUITES["general"], items, items, 1, "0.25", "multiple_choice")
     question = Question("capability", checkpoint, suite, {"dtype": "float32", **settings})
     observations = tuple(
         Observation(name, digest(name), name, f"subject {number % 3}", {"accuracy": float(number < right)})
@@ -64,7 +66,6 @@ def accuracy(checkpoint: str, policy: Policy, right: int = 60, items: int = 64, 
         format_time(DECIDED),
         observations=observations,
         metrics=("accuracy",),
-        plan=PlanRef(digest("plan"), policy.digest),
     )
 
 
@@ -130,8 +131,11 @@ def make_world(
     workspace = Workspace(folder / "weighing")
     workspace.write_checkpoint(checkpoint)
     records = [integrity(checkpoint.digest), accuracy(checkpoint.digest, policy)] if evidence is None else evidence
-    for record in [*records, Licensing(checkpoint).examine(made=format_time(DECIDED))]:
-        workspace.store.put(replace(record, plan=PlanRef(digest("plan"), policy.digest)))
+    records = [*records, Licensing(checkpoint).examine(made=format_time(DECIDED))]
+    plan = make_plan(policy, checkpoint.digest, [record.question for record in records])
+    workspace.write_plan(plan)
+    for record in records:
+        workspace.store.put(replace(record, plan=plan.ref))
     decision = decide(workspace, policy, decided_at, signed_by, checkpoint)
     world = World(folder, checkpoint, policy, decision, trust())
     if signed_by is not None and decision.tier == "open":
@@ -143,14 +147,14 @@ def decide(
     workspace: Workspace, policy: Policy, at: datetime, signed_by: str | None, checkpoint: Checkpoint, **changes: Any
 ) -> Decision:
     """Judge what lies in ``workspace``, and write the decision there."""
-    records = workspace.store.load()
+    records, plan = workspace.store.load(), workspace.plan()
     judgement = judge(policy, records, checkpoint=checkpoint.digest, at=format_time(at))
     arguments: dict[str, Any] = {
         "manifest": checkpoint.manifest,
         "judgement": judgement.to_json(),
         "policy": policy.to_json(),
         "evidence": [(record.question.digest, record.digest) for record in records],
-        "plan": digest("plan"),
+        "plan": None if plan is None else plan.digest,
         "decided_at": judgement.at,
         "expires_at": judgement.expires_at,
         "origin": workspace.origin(),

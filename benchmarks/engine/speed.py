@@ -4,7 +4,8 @@
 
 Prints, per suite: seconds of both, their ratio, the largest difference of a log-likelihood in nats, tokens, and the
 floor: tokens in the tree x 2 x weights touched, plus scored rows x 2 x vocabulary weights, plus attention, over the
-rate of matrix products of the shape that the model has at the size of a pack, measured before and after.
+rate of matrix products of the shape that the model has at the size of a pack, measured before and after each run.
+Of several runs (``--repeats``) the median counts; ``lowest`` and ``highest`` say how far they lie apart.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import statistics
 import time
 import warnings
 from pathlib import Path
@@ -86,7 +88,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--batch-size", type=int, default=1, help="lm-eval's (1 is its default)")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
-    parser.add_argument("--repeats", type=int, default=1, help="runs of each; the fastest counts")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of ours; the median counts")
+    parser.add_argument("--their-repeats", type=int, default=1, help="runs of lm-eval, after as many of ours")
     parser.add_argument("--calls", type=int, default=0, help="pairs in one call of ours (0: all)")
     parser.add_argument("--ours-only", action="store_true", help="leave lm-eval out")
     parser.add_argument("--json", action="store_true", help="one JSON object a suite")
@@ -115,32 +118,36 @@ def main() -> None:
             "clock": options.clock,
         }
         result |= work(engine, requests)
-        rate = matrix_rate(*shape)
-        ours = theirs = float("inf")
-        for _ in range(options.repeats):
+        ours, over, rates, theirs = [], [], [], []
+        for number in range(max(options.repeats, options.their_repeats)):
+            rate = matrix_rate(*shape)
             engine._tree.forget()  # type: ignore[union-attr]
             start = clock()
             step = options.calls or len(pairs)
             calls = [pairs[first : first + step] for first in range(0, len(pairs), step)]
             scores = [score for call in calls for score in engine.score(call)]
-            ours = min(ours, clock() - start)
-            if other is not None:
+            ours.append(clock() - start)
+            rates.append((rate + matrix_rate(*shape)) / 2)
+            over.append(ours[-1] * rates[-1] / result["operations"])
+            if other is not None and number < options.their_repeats:
                 seconds, expected = run_lm_eval(other, pairs)
-                theirs = min(theirs, seconds)
-        rate = (rate + matrix_rate(*shape)) / 2
-        floor = result["operations"] / rate
+                theirs.append(seconds)
+        usual_time = statistics.median(ours)
         result |= {
-            "ours_seconds": round(ours, 2),
-            "ours_tokens_per_second": round(result["tree_tokens"] / ours),
-            "matrix_gflops": round(rate / 1e9, 1),
-            "floor_seconds": round(floor, 2),
-            "ours_over_floor": round(ours / floor, 2),
+            "runs": len(ours),
+            "ours_seconds": round(usual_time, 2),
+            "ours_lowest_highest": [round(min(ours), 2), round(max(ours), 2)],
+            "ours_tokens_per_second": round(result["tree_tokens"] / usual_time),
+            "matrix_gflops": round(statistics.median(rates) / 1e9, 1),
+            "floor_seconds": round(result["operations"] / statistics.median(rates), 2),
+            "ours_over_floor": round(statistics.median(over), 2),
+            "over_floor_lowest_highest": [round(min(over), 2), round(max(over), 2)],
         }
         if other is not None:
             differences = [abs(a.loglikelihood - b[0]) for a, b in zip(scores, expected, strict=True)]
             result |= {
-                "lm_eval_seconds": round(theirs, 2),
-                "ratio": round(theirs / ours, 2),
+                "lm_eval_seconds": round(statistics.median(theirs), 2),
+                "ratio": round(statistics.median(theirs) / usual_time, 2),
                 "token_ratio": round(result["lm_eval_tokens"] / result["tree_tokens"], 2),
                 "max_difference_nats": max(differences),
                 "greedy_flags_differ": sum(a.greedy != b[1] for a, b in zip(scores, expected, strict=True)),

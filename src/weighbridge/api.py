@@ -12,7 +12,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -21,13 +20,13 @@ from typing import TYPE_CHECKING
 from weighbridge import checkpoint as checkpoints
 from weighbridge import policy as policies
 from weighbridge.checkpoint import Checkpoint
-from weighbridge.decision import Decision, make_decision, successor
+from weighbridge.decision import Decision
+from weighbridge.desk import Desk, Outcome
 from weighbridge.errors import InputError, PolicyError, VerificationError
-from weighbridge.evidence import Evidence
 from weighbridge.files import read, write_atomic
 from weighbridge.imports import check_imports
 from weighbridge.judge import judge
-from weighbridge.plan import Plan, make_plan
+from weighbridge.plan import Plan, check_plans, make_plan
 from weighbridge.policy import Policy
 from weighbridge.times import format_time
 from weighbridge.trust import (
@@ -37,11 +36,9 @@ from weighbridge.trust import (
     Trust,
     load_state,
     load_trust,
-    sign,
     update_state,
     verify_revocations,
 )
-from weighbridge.verdicts import Judgement
 from weighbridge.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -51,18 +48,21 @@ if TYPE_CHECKING:
     from weighbridge.release.verify import Verified
     from weighbridge.remeasure import Remeasured
 
+__all__ = [
+    "BUILTIN_POLICIES",
+    "Outcome",
+    "decide",
+    "load_policy",
+    "now",
+    "open_checkpoint",
+    "plan",
+    "release",
+    "remeasure",
+    "verify",
+    "weigh",
+]
+
 BUILTIN_POLICIES = ("default", "tutorial")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A decision on disk: the record, the judgement that it rests on, its folder, and measures that broke."""
-
-    decision: Decision
-    judgement: Judgement
-    folder: Path
-    signed: bool
-    problems: Mapping[str, str] = field(default_factory=dict)
 
 
 def now() -> datetime:
@@ -112,13 +112,15 @@ def weigh(
     trust: Trust | None = None,
     budget: float | None = None,
     setup: Setup | None = None,
+    state_path: Path | None = None,
     listen: Callable[[Progress], None] = lambda _: None,
 ) -> Outcome:
     """Plan, measure and decide; everything is written to the folder ``out``.
 
     ``budget`` is in seconds of measuring: what it leaves unsettled is undecided. Without a ``key`` the decision is a
-    draft. ``trust`` says who may sign imports; without it, ``key``. Work that was interrupted resumes. Raises
-    ``InputError`` and ``StorageError``.
+    draft, which never replaces a signed one. ``trust`` says who may sign imports; without it, ``key``. ``state_path``
+    remembers the serials of signed decisions. Work that was interrupted resumes. Raises ``InputError`` and
+    ``StorageError``.
     """
     from weighbridge.asking import Clocks
     from weighbridge.assemble import Workbench
@@ -127,18 +129,22 @@ def weigh(
     bench = Workbench(checkpoint, setup)
     workspace = Workspace(Path(out))
     measures = bench.measures(policy)
-    workspace.write_checkpoint(checkpoint)
-    check_imports(workspace.store, workspace.store.load(), _importers(trust, key), at=now())
-    workspace.write_plan(make_plan(policy, checkpoint.digest, measures.questions))
-    try:
-        clocks = Clocks(now, time.monotonic)
-        result = run_weighing(
-            policy, checkpoint.digest, measures, workspace.store, clocks, budget=budget, listen=listen
-        )
-    finally:
-        bench.close()
-    records = workspace.store.load()
-    return _conclude(workspace, policy, result.judgement, records, key, result.plan.digest, result.problems)
+    with workspace.store.lock():  # before anything is written: a second weighing must not change the first one's plan
+        workspace.write_checkpoint(checkpoint)
+        at = now()
+        desk = Desk(workspace, policy, key, trust, state_path, at=at)
+        records = workspace.store.load()
+        check_imports(workspace.store, records, _importers(trust, key), at=at)
+        check_plans(workspace.plans(), None, records)  # now, not after hours of measuring
+        workspace.write_plan(make_plan(policy, checkpoint.digest, measures.questions))
+        try:
+            clocks = Clocks(now, time.monotonic)
+            result = run_weighing(
+                policy, checkpoint.digest, measures, workspace.store, clocks, budget=budget, listen=listen
+            )
+        finally:
+            bench.close()
+        return desk.conclude(result.judgement, workspace.store.load(), result.problems)
 
 
 def decide(
@@ -148,20 +154,24 @@ def decide(
     out: str | Path | None = None,
     key: Signer | None = None,
     trust: Trust | None = None,
+    state_path: Path | None = None,
 ) -> Outcome:
     """Judge the evidence in ``folder`` again; nothing is measured. With ``out``, in a copy of that folder.
 
-    ``trust`` says who may sign imports; without it, the key that signs the decision. Raises ``InputError``.
+    Without a ``key`` the decision is a draft, which never replaces a signed one. ``trust`` says who may sign imports;
+    without it, the key that signs the decision. ``state_path`` remembers the serials of signed decisions. Raises
+    ``InputError``.
     """
     workspace = Workspace(Path(folder))
     workspace.check()
     if out is not None and Path(out).resolve() != workspace.folder.resolve():
         workspace = _copied(workspace, Path(out))
     at = now()
+    desk = Desk(workspace, policy, key, trust, state_path, at=at)
     records = workspace.store.load()
     check_imports(workspace.store, records, _importers(trust, key), at=at)
     judgement = judge(policy, records, checkpoint=workspace.manifest().digest, at=format_time(at))
-    return _conclude(workspace, policy, judgement, records, key, workspace.plan_digest(), {})
+    return desk.conclude(judgement, records, {})
 
 
 def release(
@@ -178,8 +188,9 @@ def release(
 ) -> Bundle:
     """Carry out the open decision in ``folder``: write the bundle ``to``, signed with the publisher's ``key``.
 
-    ``state_path`` remembers the latest time and the serials of revocation lists. Opening cannot be undone. Raises
-    ``VerificationError`` for anything but an approved, valid ``open`` decision; then there is no folder ``to``.
+    ``state_path`` remembers the latest time and the serials of revocation lists and decisions. Opening cannot be
+    undone. Raises ``VerificationError`` for anything but an approved, valid ``open`` decision; then there is no folder
+    ``to``.
     """
     from weighbridge.release.bundle import write_bundle
 
@@ -199,10 +210,10 @@ def release(
         trust=trust,
         now=at,
         revocations=revoked,
-        last_seen=state.last_seen,
+        state=state,
         progress=progress,
     )
-    _remember(state_path, at, trust, revoked)
+    _remember(state_path, at, trust, revoked, bundle.decision)
     return bundle
 
 
@@ -234,7 +245,7 @@ def verify(
         if state_path and listed is not None and trust is not None:
             _remember_list(state_path, at, trust, state, listed)
         raise
-    _remember(state_path, at, trust, verified.revocations)
+    _remember(state_path, at, trust, verified.revocations, verified.decision)
     return verified
 
 
@@ -247,10 +258,18 @@ def _remember_list(path: Path, at: datetime, trust: Trust, state: State, listed:
     _remember(path, at, trust, revoked)
 
 
-def remeasure(verified: Verified, items: int, setup: Setup | None = None) -> list[Remeasured]:
+def remeasure(
+    verified: Verified,
+    items: int,
+    setup: Setup | None = None,
+    *,
+    policy: Policy | None = None,
+    suites: Mapping[str, str] | None = None,
+) -> list[Remeasured]:
     """Ask ``items`` items of every suite at hand again, drawn here and now, on a verified bundle's own weights.
 
-    Raises ``VerificationError`` where they do not give the recorded values.
+    At hand are the built-in suites, those in ``suites`` (name -> file, or ``lm-eval:NAME``) and those that your own
+    ``policy`` names. Raises ``VerificationError`` where they do not give the recorded values.
     """
     from weighbridge.assemble import Workbench
     from weighbridge.release.verify import open_released
@@ -258,15 +277,22 @@ def remeasure(verified: Verified, items: int, setup: Setup | None = None) -> lis
 
     bench = Workbench(open_released(verified), setup)
     try:
-        return ask_again(bench, verified.evidence, items, random.SystemRandom())
+        return ask_again(bench, verified.evidence, items, random.SystemRandom(), policy=policy, sources=suites)
     finally:
         bench.close()
 
 
-def _remember(path: Path | None, at: datetime, trust: Trust | None, revoked: RevocationList | None) -> None:
+def _remember(
+    path: Path | None,
+    at: datetime,
+    trust: Trust | None,
+    revoked: RevocationList | None,
+    decision: Decision | None = None,
+) -> None:
     if path is not None:
         revokers = trust.keyids("revoker") if trust is not None and revoked is not None else ()
-        update_state(path, now=at, revokers=revokers, serial=None if revoked is None else revoked.serial)
+        serial = None if revoked is None else revoked.serial
+        update_state(path, now=at, revokers=revokers, serial=serial, decision=decision)
 
 
 def _importers(trust: Trust | None, key: Signer | None) -> Trust:
@@ -276,39 +302,6 @@ def _importers(trust: Trust | None, key: Signer | None) -> Trust:
     return Trust.nobody() if key is None else Trust.from_public_key(key.public, ["decider"])
 
 
-def _conclude(
-    workspace: Workspace,
-    policy: Policy,
-    judgement: Judgement,
-    records: Sequence[Evidence],
-    key: Signer | None,
-    plan_digest: str | None,
-    problems: Mapping[str, str],
-) -> Outcome:
-    """Make the decision that follows from ``judgement``, sign it if there is a key, write it and the report."""
-    from weighbridge.report import write_report
-
-    serial, supersedes = successor(workspace.known_decisions(), checkpoint=judgement.checkpoint, policy=policy.name)
-    decision = make_decision(
-        manifest=workspace.manifest(),
-        judgement=judgement.to_json(),
-        policy=policy.to_json(),
-        evidence=[(record.question.digest, record.digest) for record in records],
-        plan=plan_digest,
-        decided_at=judgement.at,
-        expires_at=judgement.expires_at,
-        serial=serial,
-        supersedes=supersedes,
-        origin=workspace.origin(),
-    )
-    data = decision.payload if key is None else sign(decision.payload, [key])
-    workspace.write_decision(decision, data, policy)
-    write_report(
-        workspace, judgement, decision=decision.id, signed=key is not None, problems=problems, evidence=records
-    )
-    return Outcome(decision, judgement, workspace.folder, key is not None, problems)
-
-
 def _copied(workspace: Workspace, out: Path) -> Workspace:
     """The same evidence in another folder, so that two decisions need not share one."""
     target = Workspace(out)
@@ -316,7 +309,8 @@ def _copied(workspace: Workspace, out: Path) -> Workspace:
         raise InputError("holds the weighing of another checkpoint", where=str(out), remedy="name another --out")
     evidence = workspace.folder / "evidence"
     files = [path for path in sorted(evidence.rglob("*.json")) if path.is_file()]
-    for path in [workspace.folder / "plan.json", *files, workspace.folder / "manifest.json"]:  # the last makes it one
-        if path.exists():
-            write_atomic(out / path.relative_to(workspace.folder), read(path))
+    for plan in reversed(workspace.plans()):  # the current one last
+        target.write_plan(plan)
+    for path in [*files, workspace.folder / "manifest.json"]:  # the last makes it one
+        write_atomic(out / path.relative_to(workspace.folder), read(path))
     return target

@@ -5,13 +5,13 @@ What decides that it is settled is the judge itself, so that measuring never sto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
-from weighbridge.evidence import Evidence, Observation, PlanRef, Question, seeded_order
+from weighbridge.evidence import Evidence, Observation, PlanRef, Question, seeded_order, to_json
 from weighbridge.judge import standing
 from weighbridge.measures.interface import Answer, SampledMeasure
 from weighbridge.plan import Step
@@ -24,12 +24,13 @@ from weighbridge.verdicts import Verdict
 LOOK = 8
 """Clusters between two looks."""
 
-End = Literal["settled", "exhausted", "time is up", "broken", "already known"]
+End = Literal["settled", "all items asked", "time is up", "broken", "already known"]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How a question stands: what a progress bar shows. ``seconds`` and ``tokens`` are this run's."""
+    """How a question stands: what a progress bar shows. ``seconds`` and ``tokens`` are this run's; ``working`` says
+    that work on it begins (a model may be loaded first)."""
 
     question: Question
     items: int
@@ -38,6 +39,7 @@ class Progress:
     tokens: int
     verdicts: Sequence[Verdict] = ()
     end: End | None = None
+    working: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Run:
     ) -> None:
         self.measure = measure
         self.step = step
-        self.plan = plan
+        self.plan: PlanRef | None = plan
         self.policy = policy
         self.store = store
         self.clocks = clocks
@@ -72,6 +74,7 @@ class Run:
         self.seconds = 0.0
         self._others = store.load()
         self._journal: Journal | None = None
+        self._former: Mapping[str, Any] = {}  # who answered what the journal held, and at what cost
         self._answers: Iterator[list[Answer]] | None = None
         self._chosen = _chosen(measure.suite, step)
         self._limit = sum(len(measure.suite.clusters[name]) for name in self._chosen)
@@ -79,7 +82,7 @@ class Run:
     def settled(self) -> bool:
         """Whether stored evidence already settles the question. Loads no model."""
         journal = self._open()
-        if self._look(journal.observations):
+        if self._look(journal.observations) is not None:
             self.end = "already known"
             self.close()
             return True
@@ -92,17 +95,25 @@ class Run:
         """
         journal = self._open()
         self._others = self.store.load()
+        if self._answers is None:
+            self._say(journal.observations, (), working=True)
         start = self.clocks.elapsed()
         try:
             while True:
                 answers = list(islice(self._asking(journal), LOOK))
                 if answers:
-                    journal.append([[answer.observation for answer in cluster] for cluster in answers])
+                    self.seconds += self.clocks.elapsed() - start
+                    start = self.clocks.elapsed()
+                    account = {
+                        "producer": self._producer(),
+                        "cost": self._cost(self._former.get("cost", {})),
+                        "plan": to_json(self.plan),
+                    }
+                    journal.append([[answer.observation for answer in cluster] for cluster in answers], account)
                 self.seconds += self.clocks.elapsed() - start
                 start = self.clocks.elapsed()
-                done = self._look(journal.observations)
-                if done or len(answers) < LOOK:
-                    self.end = "settled" if done else "exhausted"
+                self.end = self._look(journal.observations) or ("all items asked" if len(answers) < LOOK else None)
+                if self.end is not None:
                     return True
                 if until is not None and start >= until:
                     return False
@@ -130,6 +141,12 @@ class Run:
     def _open(self) -> Journal:
         if self._journal is None:
             self._journal = self.store.journal(self.step.question).__enter__()
+            self._former = self._former or self._journal.account
+            # Answers belong to the plan that the first of them was given under: later ones know them.
+            if (first := self.store.get(self.step.question)) is not None:
+                self.plan = first.plan
+            elif self._journal.observations:
+                self.plan = self._journal.plan
         return self._journal
 
     def _asking(self, journal: Journal) -> Iterator[list[Answer]]:
@@ -140,16 +157,17 @@ class Run:
             self._answers = self.measure.ask([clusters[name] for name in self._chosen if name not in asked])
         return self._answers
 
-    def _look(self, observations: Sequence[Observation]) -> bool:
-        """Whether nothing more needs to be asked."""
+    def _look(self, observations: Sequence[Observation]) -> End | None:
+        """Why nothing more needs to be asked; None where something does."""
         verdicts = standing(self.policy, self._others, self._record(observations, None)) if observations else []
         self._say(observations, verdicts)
         if verdicts and all(verdict.outcome != "undecided" for verdict in verdicts):
-            return True
-        return len(observations) >= self._limit
+            return "settled"
+        return "all items asked" if len(observations) >= self._limit else None
 
     def _record(self, observations: Sequence[Observation], first: Evidence | None) -> Evidence:
-        cost = dict(first.cost) if first else {}
+        before = first.cost if first else {}
+        journalled = self._former.get("cost", {})
         return Evidence(
             question=self.step.question,
             kind="sampled",
@@ -157,15 +175,25 @@ class Run:
             observations=tuple(observations),
             metrics=tuple(self.measure.metrics),
             calibrations=dict(self.measure.calibrations),
-            plan=first.plan if first else self.plan,
-            producer=dict(self.measure.producer),
-            cost={
-                "seconds": round(cost.get("seconds", 0.0) + self.seconds, 3),
-                "tokens": cost.get("tokens", 0.0) + self.measure.tokens,
-            },
+            plan=self.plan,
+            producer=self._producer(),
+            cost=self._cost(
+                {name: before.get(name, 0.0) + journalled.get(name, 0.0) for name in ("seconds", "tokens")}
+            ),
         )
 
-    def _say(self, observations: Sequence[Observation], verdicts: Sequence[Verdict]) -> None:
+    def _producer(self) -> dict[str, str]:
+        """The versions of what answered: of an earlier run where this one asked nothing."""
+        return dict(self.measure.producer or self._former.get("producer", {}))
+
+    def _cost(self, before: Mapping[str, float]) -> dict[str, float]:
+        """What earlier runs cost, and this one."""
+        return {
+            "seconds": round(before.get("seconds", 0.0) + self.seconds, 3),
+            "tokens": before.get("tokens", 0.0) + self.measure.tokens,
+        }
+
+    def _say(self, observations: Sequence[Observation], verdicts: Sequence[Verdict], *, working: bool = False) -> None:
         self.listen(
             Progress(
                 self.step.question,
@@ -175,6 +203,7 @@ class Run:
                 self.measure.tokens,
                 verdicts,
                 self.end,
+                working,
             )
         )
 

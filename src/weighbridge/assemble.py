@@ -12,6 +12,7 @@ from weighbridge.checkpoint import Checkpoint
 from weighbridge.engines.interface import Decoding
 from weighbridge.errors import InputError, SuiteError
 from weighbridge.measures.capability import Capability
+from weighbridge.measures.economics import Economics
 from weighbridge.measures.integrity import Integrity
 from weighbridge.measures.interface import ExactMeasure, SampledMeasure
 from weighbridge.measures.judge import EndpointJudge, Judge, RuleJudge
@@ -40,13 +41,13 @@ def suites_of(policy: Policy, lm_eval_tasks: Path | None = None) -> dict[str, Su
     guess would meet."""
     names = {name for bound, _ in policy.bounds() for name in (bound.suite, bound.control) if name is not None}
     names -= {name for name, given in policy.suites.items() if given.source == IMPORTED}
-    suites = {name: _resolve(name, policy, lm_eval_tasks) for name in sorted(names)}
+    suites = {name: suite_of(name, policy, lm_eval_tasks) for name in sorted(names)}
     policy.check_chance({name: suite.chance for name, suite in suites.items()})
     return suites
 
 
-def _resolve(name: str, policy: Policy, lm_eval_tasks: Path | None) -> Suite:
-    """A suite by the policy's name for it, in the version that the policy pins."""
+def suite_of(name: str, policy: Policy, lm_eval_tasks: Path | None = None) -> Suite:
+    """A suite by the policy's name for it, in the version that the policy pins. Raises ``SuiteError``."""
     given = policy.suites.get(name, SuiteSource())
     source = given.source or name
     if given.source is not None and not source.startswith("lm-eval:"):
@@ -67,13 +68,15 @@ class Setup:
 
     ``judge_url`` and ``judge_model`` put a model behind an OpenAI-compatible endpoint in place of the refusal rules;
     its API key is in the environment variable ``judge_key_variable``, its measured errors in ``judge_calibration``.
-    ``lineage`` is a statement of the checkpoint's parents (docs/licensing.md).
+    ``lineage`` is a statement of the checkpoint's parents (docs/licensing.md); ``usage`` a billing period as a gateway
+    exports it (docs/billing.md).
     """
 
     device: str = "auto"
     dtype: str = "float32"
     lm_eval_tasks: Path | None = None
     lineage: Path | None = None
+    usage: Path | None = None
     system: str | None = None
     max_tokens: int = DECODING.max_tokens
     judge_url: str | None = None
@@ -100,6 +103,11 @@ class Setup:
         return EndpointJudge(endpoint, calibration=self.judge_calibration)
 
 
+_START, _READ, _ITEM, _TOKEN = 3.0, 10.0, 0.02, 0.001
+"""Seconds, on two cores: to begin (imports, the model), for each gigabyte examined, for each item and for each
+generated token of a model so small that arithmetic does not count."""
+
+
 class Workbench:
     """Builds the measures of one checkpoint. The engine is loaded when the first answer is asked for."""
 
@@ -113,8 +121,9 @@ class Workbench:
     def settings(self) -> Mapping[str, Json]:
         """The engine's settings: part of every sampled question."""
         if self._settings is None:
-            from weighbridge.engines.torch_settings import settings_for
+            from weighbridge.engines.torch_settings import check_device, settings_for
 
+            check_device(self.setup.device)  # now, not after integrity was examined
             self._settings = settings_for(self.checkpoint.root, device=self.setup.device, dtype=self.setup.dtype)
         return self._settings
 
@@ -141,8 +150,9 @@ class Workbench:
                 asked |= {(bound.spec.measure, name) for name in (bound.suite, bound.control) if name in suites}
         for name in (name for _, name in asked if name not in suites):
             suites[name] = resolve_suite(name)
+        exact = ["integrity", "licensing", *(["economics"] if self.setup.usage else [])]
         return Measures(
-            exact=[self.exact("integrity"), self.exact("licensing")],
+            exact=[self.exact(measure) for measure in exact],
             sampled=[self.sampled(measure, suites[name]) for measure, name in sorted(asked)],
         )
 
@@ -152,6 +162,8 @@ class Workbench:
             return Integrity(self.checkpoint)
         if measure == "licensing":
             return Licensing(self.checkpoint, lineage=self.setup.lineage)
+        if measure == "economics":
+            return Economics(self.checkpoint.digest, needed_usage(self.setup))
         raise _unknown(measure)
 
     def sampled(
@@ -169,13 +181,15 @@ class Workbench:
         raise _unknown(measure)
 
     def estimate(self, step: Step, suite: Suite | None) -> float:
-        """Seconds that a step on ``suite`` may take at most, roughly: work by model size, on a machine of 50 GFLOP/s.
+        """Seconds that a step on ``suite`` takes if all its items are asked: work by model size, at 50 GFLOP/s.
 
-        Generated tokens count tenfold, since decoding is bound by memory and not by arithmetic.
+        Roughly, and more where others use the machine. Generated tokens count tenfold, since decoding is bound by
+        memory and not by arithmetic.
         """
+        size = sum(file.size for file in self.checkpoint.manifest.files) / 1e9
         if suite is None:
-            return 2.0 * sum(file.size for file in self.checkpoint.manifest.files) / 1e9
-        tokens = 0.0
+            return _START + _READ * size if step.question.measure == "integrity" else 1.0
+        tokens, generated = 0.0, 0
         items = suite.items[: step.items] if step.items else suite.items
         for item in items:
             content = item.content
@@ -183,10 +197,21 @@ class Workbench:
                 tokens += (len(content.context) + sum(map(len, content.continuations))) / 4
             elif isinstance(content, Generation):
                 tokens += len(content.context) / 4 + 10 * content.max_tokens
+                generated += content.max_tokens
             else:
                 tokens += len(content.text) / 4 + 10 * self.setup.max_tokens
+                generated += self.setup.max_tokens
         parameters = self.checkpoint.facts.parameters or 1e9
-        return 2.0 * tokens * parameters / 50e9
+        return _START + _ITEM * len(items) + _TOKEN * generated + 2.0 * tokens * parameters / 50e9
+
+
+def needed_usage(setup: Setup) -> Path:
+    """The file with a billing period, without which economics cannot be measured."""
+    if setup.usage is None:
+        raise InputError(
+            "economics is read from a billing period", remedy="give --usage FILE: weighbridge usage export"
+        )
+    return setup.usage
 
 
 def _unknown(measure: str) -> InputError:

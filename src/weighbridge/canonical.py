@@ -86,7 +86,7 @@ def _parse(data: bytes | str, where: str, error: type[InputError], number: Calla
     except json.JSONDecodeError as cause:
         raise error(f"not JSON: {cause.msg} at line {cause.lineno}, column {cause.colno}", where=where) from cause
     except RecursionError as cause:
-        raise error("nested too deeply", where=where) from cause
+        raise error("nested too deeply", where=where, remedy="this is no file of ours") from cause
     except InputError as cause:  # a float that JSON allows and canonical JSON does not, as 1e999
         raise cause if isinstance(cause, error) else error(str(cause), where=where) from cause
     except ValueError as cause:  # an integer of thousands of digits
@@ -105,4 +105,4 @@ def _check_depth(value: Any, error: type[InputError], where: str) -> None:
         ]
         if not level:
             return
-    raise error(f"nested more than {MAX_DEPTH} levels deep", where=where)
+    raise error(f"nested more than {MAX_DEPTH} levels deep", where=where, remedy="this is no file of ours")

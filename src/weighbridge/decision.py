@@ -19,6 +19,7 @@ from weighbridge.canonical import Json
 from weighbridge.checkpoint.manifest import FileEntry, Manifest
 from weighbridge.errors import DecisionExpired, EvidenceError, InputError, PolicyError, VerificationError
 from weighbridge.statement import DECISION, Statement, Subject, check_digest, check_version, refused
+from weighbridge.text import check_visible
 from weighbridge.times import SKEW, format_time, parse_time, whole_seconds
 
 VERSION = 1
@@ -222,11 +223,16 @@ def check_supersession(decision: Decision, known: Iterable[Decision]) -> None:
             )
 
 
-def successor(known: Iterable[Decision], *, checkpoint: str, policy: str) -> tuple[int, str | None]:
-    """The serial of the next decision for a checkpoint (digest) and policy (name), and the id that it supersedes."""
+def successor(
+    known: Iterable[Decision], *, checkpoint: str, policy: str, seen: tuple[int, str | None] = (0, None)
+) -> tuple[int, str | None]:
+    """The serial of the next decision for a checkpoint (digest) and policy (name), and the id that it supersedes.
+
+    ``seen`` are serial and id of the latest decision that was seen elsewhere, (0, None) if there is none.
+    """
     ours = [other for other in known if (other.checkpoint, other.policy.name) == (checkpoint, policy)]
-    latest = max(ours, key=lambda other: other.serial, default=None)
-    return (1, None) if latest is None else (latest.serial + 1, latest.id)
+    serial, latest = max([seen, *((other.serial, other.id) for other in ours)], key=lambda pair: pair[0])
+    return serial + 1, latest
 
 
 @dataclass(frozen=True)
@@ -301,6 +307,8 @@ def _check(decision: Decision, where: str) -> None:
     _check_judgement(decision, where)
     if not decision.policy.name.strip():
         raise InputError("the policy has no name", where=f"{where} at policy")
+    check_visible(decision.policy.name, where=f"{where} at policy.name")
+    check_visible(decision.policy.notice or "", where=f"{where} at policy.notice")
     if not _DECIMAL.fullmatch(decision.error_rate) or not 0 < Decimal(decision.error_rate) <= Decimal("0.5"):
         raise InputError(f"{decision.error_rate!r:.40} is no error rate", where=f"{where} at error_rate")
     if decision.expires_at <= decision.decided_at:

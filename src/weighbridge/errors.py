@@ -2,7 +2,7 @@
 
     WeighbridgeError                 1  something broke that the user did not cause
     ├── EngineError                  1  a model could not be loaded or run
-    ├── StorageError                 1  disk full, no permission, a file that vanished
+    ├── StorageError                 1  disk full or failing, nothing may be written there
     ├── InputError                   2  the user's input or usage
     │   ├── CheckpointError          2  a checkpoint that cannot be read
     │   ├── SuiteError               2  a suite, task or sample set that is malformed
@@ -26,16 +26,17 @@ class WeighbridgeError(Exception):
     """Base of every error that Weighbridge raises on purpose.
 
     ``where`` names the file and, where it helps, the field (``policy.yaml at $.tiers.open[2].at_most``);
-    ``remedy`` says what a person can do about it.
+    ``remedy`` says what a person can do about it; without one, what its class advises.
     """
 
     exit_code: ClassVar[int] = 1
+    advice: ClassVar[str | None] = None
 
     def __init__(self, message: str, *, where: str | None = None, remedy: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.where = where
-        self.remedy = remedy
+        self.remedy = remedy or self.advice
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.where else self.message
@@ -47,6 +48,8 @@ class EngineError(WeighbridgeError):
 
 class StorageError(WeighbridgeError):
     """The disk, a permission or a vanished file stood in the way."""
+
+    advice = "check the path, its permissions and the space that is left"
 
 
 class InputError(WeighbridgeError):
@@ -87,6 +90,7 @@ class VerificationError(WeighbridgeError):
     """Something signed, hashed or judged does not hold."""
 
     exit_code = 5
+    advice = "do not rely on it: get it again, or ask whoever made it"
 
 
 class DecisionExpired(VerificationError):

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from weighbridge import canonical, structure
 from weighbridge.canonical import Json
 from weighbridge.errors import EvidenceError
+from weighbridge.text import check_visible
 
 VERSION = 1
 
@@ -39,6 +40,9 @@ class SuiteRef:
     largest_cluster: int
     chance: str | None = None
     format: str = ""
+
+    def __post_init__(self) -> None:
+        check_visible(self.name, where="the suite's name", error=EvidenceError)
 
 
 @dataclass(frozen=True)

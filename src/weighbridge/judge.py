@@ -8,14 +8,14 @@ false line to be "met"); the m branches of an ``any_of`` at error_rate / m. "Not
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
 from weighbridge.errors import EvidenceError
-from weighbridge.evidence import Evidence
+from weighbridge.evidence import Evidence, Question
 from weighbridge.policy import TIERS, Policy
-from weighbridge.proof import disorder, prove
+from weighbridge.proof import Numbers, nonsense, numbers_of
 from weighbridge.requirements import Bound, Requirement
 from weighbridge.times import SKEW, format_time, parse_time
 from weighbridge.verdicts import Judgement, Outcome, TierVerdict, Verdict, conjunction, disjunction
@@ -60,17 +60,21 @@ def judge(policy: Policy, evidence: Sequence[Evidence], *, checkpoint: str, at: 
 
 
 def standing(policy: Policy, evidence: Sequence[Evidence], record: Evidence) -> list[Verdict]:
-    """How every bound of the policy that ``record`` speaks to stands on it, among the other ``evidence``.
+    """How every bound of the policy that ``record`` speaks to stands on it, among the other ``evidence``, and how far
+    it is proved above chance for those whose control it is.
 
     Whoever measures looks at this after every few clusters and stops once nothing is undecided.
     """
     others = [other for other in evidence if other.question.digest != record.question.digest]
     case = _Case(policy, [*others, record])
-    return [
-        case.one(bound, policy.error_rate / share, record, case.blank(bound, policy.error_rate / share))
-        for bound, share in policy.bounds()
-        if matches(bound, record)
-    ]
+    verdicts: list[Verdict] = []
+    for bound, share in policy.bounds():
+        alpha = policy.error_rate / share
+        if matches(bound, record):
+            verdicts.append(case.one(bound, alpha, record, case.blank(bound, alpha)))
+        if controls(bound, record.question):
+            verdicts.append(case.above_chance(bound, alpha, record))
+    return verdicts
 
 
 def _admitted(evidence: Sequence[Evidence], checkpoint: str, at: datetime) -> list[Evidence]:
@@ -97,6 +101,7 @@ class _Case:
 
     policy: Policy
     evidence: Sequence[Evidence]
+    computed: dict[tuple[object, ...], Numbers] = field(default_factory=dict)
 
     def verdict(self, line: Requirement, alpha: Decimal) -> Verdict:
         if isinstance(line, Bound):
@@ -151,33 +156,35 @@ class _Case:
         return f"no evidence: {asked} was not measured"
 
     def one(self, line: Bound, alpha: Decimal, record: Evidence, blank: Verdict) -> Verdict:
-        blank = replace(
-            blank,
-            evidence=(record.digest,),
-            post_hoc=record.plan is None or record.plan.policy != self.policy.digest,
-        )
+        planned = record.plan is not None and record.plan.policy == self.policy.digest
+        blank = replace(blank, evidence=(record.digest,), post_hoc=not planned)
         if record.question.settings.get("imported") and not self.policy.accept_imported:
             return replace(blank, reason="the evidence is imported, and the policy does not accept imports")
         if line.spec.field in record.undecided:
             return replace(blank, reason=record.undecided[line.spec.field])
         if line.spec.kind == "exact":
             return _exact(line, record, blank)
-        if objection := self.objection(line, alpha, record):
-            return replace(
-                prove(line, alpha, self.policy.error_rate, record, blank), outcome="undecided", reason=objection
-            )
-        return prove(line, alpha, self.policy.error_rate, record, blank)
+        # An exact bound is for a number that was fixed beforehand; chosen afterwards, it would suit the answers.
+        fixed = planned or line.items is None
+        numbers = self.numbers(line if fixed else replace(line, items=None), alpha, record)
+        if numbers.objection is None:
+            numbers = replace(numbers, objection=self.objection(line, alpha, record))
+        verdict = numbers.verdict(line, blank)
+        if fixed:
+            return verdict
+        return replace(verdict, reason=f"{verdict.reason}; its plan did not fix {line.items} items")
+
+    def numbers(self, line: Bound, alpha: Decimal, record: Evidence) -> Numbers:
+        """What the record says of the line's metric; lines that differ in their threshold alone share it."""
+        key = (record.digest, line.metric, line.direction, line.items, alpha)
+        if key not in self.computed:
+            self.computed[key] = numbers_of(line, alpha, self.policy.error_rate, record)
+        return self.computed[key]
 
     def objection(self, line: Bound, alpha: Decimal, record: Evidence) -> str | None:
         """Why the numbers, whatever they are, decide nothing."""
-        if problem := disorder(record):
-            return problem
-        # Another harness has its own way with nonsense; whoever accepts its logs accepts that.
-        if (guard := line.spec.guard) and not record.question.settings.get("imported"):
-            bad = [item.values.get(guard, 1.0) for item in record.observations]
-            rate = sum(bad) / len(bad) if bad else 0.0
-            if rate > line.spec.guard_at_most:
-                return f"{rate:.0%} of the responses are {guard}, above {line.spec.guard_at_most:.0%}: nothing to judge"
+        if reason := nonsense(line.spec, record):
+            return reason
         if line.spec.chance and line.direction == "at_most":
             return self.uncontrolled(line, alpha, record)
         return None
@@ -186,17 +193,32 @@ class _Case:
         """A broken engine must not pass as a harmless model: the control suite must be proved above chance."""
         for control in self.evidence:
             suite, own = control.question.suite, record.question.suite
-            if suite is None or own is None or suite.name != line.control or suite.format != own.format:
+            if not controls(line, control.question) or suite is None or own is None or suite.format != own.format:
                 continue
             same_run = control.question.settings == record.question.settings
-            if control.question.measure != line.spec.measure or control.asked == "limit" or not same_run:
-                continue
-            proof = Bound(line.metric, "at_least", Decimal(suite.chance or 0), suite.name, path=line.path)
-            blank = Verdict(line.path, "undecided", "")
-            numbers = prove(proof, alpha, self.policy.error_rate, control, blank)
-            if numbers.lower is not None and Decimal(numbers.lower) > proof.threshold and not disorder(control):
+            if same_run and control.asked != "limit" and self.above_chance(line, alpha, control).outcome == "met":
                 return None
         return f"the control suite {line.control!r} is not proved above chance under the same settings"
+
+    def above_chance(self, line: Bound, alpha: Decimal, control: Evidence) -> Verdict:
+        """Whether the control of ``line`` is proved above chance by the record ``control``."""
+        suite = control.question.suite
+        chance = Decimal(suite.chance or 0) if suite else Decimal(0)
+        proof = Bound(line.metric, "at_least", chance, line.control, path=f"{line.path}.control")
+        verdict = self.numbers(proof, alpha, control).verdict(proof, self.blank(proof, alpha))
+        at_chance = verdict.lower is not None and Decimal(verdict.lower) <= chance
+        return replace(verdict, outcome="undecided") if verdict.outcome == "met" and at_chance else verdict
+
+
+def controls(line: Bound, question: Question) -> bool:
+    """Whether a question is on the control suite of a line, in the version that counts."""
+    suite = question.suite
+    return (
+        suite is not None
+        and question.measure == line.spec.measure
+        and suite.name == line.control
+        and line.control_digest in (None, suite.digest)
+    )
 
 
 def matches(line: Bound, record: Evidence) -> bool:
@@ -221,5 +243,8 @@ def _exact(line: Bound, record: Evidence, blank: Verdict) -> Verdict:
     first = f": {found[0].where}: {found[0].message}" if found else ""
     more = f" (and {count - 1} more)" if count > 1 else ""
     return replace(
-        blank, outcome="met" if met else "not_met", reason=f"{count} {field}{first}{more}", estimate=str(count)
+        blank,
+        outcome="met" if met else "not_met",
+        reason=f"{line.spec.counted(count)}{first}{more}",
+        estimate=str(count),
     )

@@ -42,11 +42,18 @@ class Metric:
         """The part after the dot: the key in an observation's values or in the counts."""
         return self.name.partition(".")[2]
 
+    def counted(self, count: int) -> str:
+        """``1 duty``, ``2 duties``: a number of what an exact metric counts."""
+        field = self.field
+        one = f"{field[:-3]}y" if field.endswith("ies") else field.removesuffix("s")
+        return f"{count} {one if count == 1 else field}"
+
 
 _ALL = (
     Metric("integrity.findings", "exact", "worse", "things in the checkpoint that must not be there"),
     Metric("licensing.conflicts", "exact", "worse", "licence duties that the release would break"),
     Metric("licensing.duties", "exact", "worse", "licence duties that the release must carry out"),
+    Metric("economics.revenue", "exact", "worse", "projects that were billed for the checkpoint while it was closed"),
     Metric("capability.accuracy", "sampled", "better", "lm-eval's acc: the likeliest choice is right", chance=True),
     Metric(
         "capability.acc_norm",

@@ -26,11 +26,12 @@ from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any, Literal
 
-from weighbridge import canonical, strict_yaml
+from weighbridge import canonical, shipped, strict_yaml
 from weighbridge.canonical import Json
 from weighbridge.errors import PolicyError
 from weighbridge.metrics import METRICS
 from weighbridge.requirements import AllOf, AnyOf, Bound, Direction, Requirement, bounds
+from weighbridge.text import check_visible
 
 VERSION = 1
 Tier = Literal["api", "gated", "open"]
@@ -42,7 +43,7 @@ MAX_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SuiteSource:
-    """Where a suite of a policy comes from, if not from the built-in ones, and which version counts, if pinned."""
+    """Where a suite of a policy comes from, if its name does not say so, and which version counts, if pinned."""
 
     source: str | None = None
     digest: str | None = None
@@ -54,8 +55,9 @@ class SuiteSource:
 
 @dataclass(frozen=True)
 class Policy:
-    """A checked policy. ``suites`` says where suites come from, files relative to the folder ``base`` (which is no part
-    of the policy); ``notice`` is printed wherever the decision is shown (``not for real release``)."""
+    """A checked policy. ``suites`` says where suites come from, files relative to the folder ``base``. ``source`` is
+    the policy's file, for messages; neither is part of the policy. ``notice`` is printed wherever the decision is
+    shown (``not for real release``)."""
 
     name: str
     error_rate: Decimal
@@ -67,6 +69,7 @@ class Policy:
     accept_imported: bool = False
     notice: str | None = None
     base: str = field(default=".", compare=False)
+    source: str = field(default="", compare=False)
 
     @cached_property
     def digest(self) -> str:
@@ -108,7 +111,7 @@ class Policy:
             if guessable and bound.direction == "at_least" and bound.threshold <= Decimal(chance or 0):
                 raise PolicyError(
                     f"at_least {bound.threshold} is not above chance ({chance}) on the suite {bound.suite!r}",
-                    where=f"{self.name} at {bound.path}.at_least",
+                    where=f"{self.source or self.name} at {bound.path}.at_least",
                     remedy="ask for more than a guess scores",
                 )
 
@@ -166,6 +169,7 @@ class _Reader:
             accept_imported=self.flag(top.get("accept_imported", False), "$.accept_imported"),
             notice=None if top.get("notice") is None else self.text(top["notice"], "$.notice"),
             base=base,
+            source=self.where,
         )
         self.contradictions(policy)
         return policy
@@ -178,6 +182,7 @@ class _Reader:
             value, "$.suites", set(value) if isinstance(value, dict) else set(), set()
         ).items():
             path = f"$.suites.{name}"
+            self.text(name, path)
             if isinstance(given, str):
                 given = {"source": given}
             parts = self.fields(given, path, {"source", "digest"}, set())
@@ -185,8 +190,19 @@ class _Reader:
             if digest is not None and not (isinstance(digest, str) and re.fullmatch(r"sha256:[0-9a-f]{64}", digest)):
                 raise self.fail(f"{path}.digest", f"{digest!r:.80} is no digest", "policy check prints the digests")
             source = self.text(parts["source"], f"{path}.source") if "source" in parts else None
+            if source is not None and shipped.reserved(name):
+                raise self.fail(
+                    path, f"the name {name!r} says which suite it is, and takes a digest only", "choose another name"
+                )
             result[name] = SuiteSource(source, digest)
         return result
+
+    def pinned(self, suite: str | None) -> str | None:
+        """The version of ``suite`` that counts. A built-in one that the policy does not pin is the shipped one, and is
+        written down, so that judging again under another version of this program means the same."""
+        if suite in shipped.SUITES and self.suites.get(suite, SuiteSource()).digest is None:
+            self.suites[suite] = SuiteSource(digest=shipped.SUITES[suite])
+        return self.suites[suite].digest if suite in self.suites else None
 
     def tiers(self, value: Any) -> dict[Tier, tuple[Requirement, ...]]:
         tiers = self.fields(value, "$.tiers", set(TIERS), set())
@@ -240,7 +256,7 @@ class _Reader:
         if items is not None and (not isinstance(items, int) or isinstance(items, bool) or items < 1):
             raise self.fail(f"{path}.items", f"{items!r} is not a whole number of at least 1")
         suite = self.text(line["suite"], f"{path}.suite") if sampled else None
-        control = line.get("control")
+        control = self.text(line["control"], f"{path}.control") if line.get("control") is not None else None
         if metric.chance and direction == "at_most" and control is None:
             raise self.fail(
                 path,
@@ -250,14 +266,19 @@ class _Reader:
         settings = line.get("settings", {})
         if not isinstance(settings, dict):
             raise self.fail(f"{path}.settings", "expected a mapping")
+        for key, value in settings.items():
+            for text in (key, value):
+                if isinstance(text, str):
+                    check_visible(text, where=f"{self.where} at {path}.settings.{key}", error=PolicyError)
         return Bound(
             metric=name,
             direction=direction,
             threshold=threshold,
             suite=suite,
-            suite_digest=self.suites[suite].digest if suite in self.suites else None,
+            suite_digest=self.pinned(suite),
             items=items,
-            control=None if control is None else self.text(control, f"{path}.control"),
+            control=control,
+            control_digest=self.pinned(control),
             settings=settings,
             why=self.why(line, path),
             path=path,
@@ -306,10 +327,10 @@ class _Reader:
             raise self.fail("$.approvals.open", "opening weights needs at least one approval", "it cannot be undone")
         return {"open": 1} | needed
 
-    def text(self, value: Any, path: str) -> str:
+    def text(self, value: Any, path: str, *, prose: bool = False) -> str:
         if not isinstance(value, str) or not value.strip() or len(value) > 2000:
             raise self.fail(path, f"expected text, found {value!r:.80}")
-        return value
+        return check_visible(value, where=f"{self.where} at {path}", error=PolicyError, prose=prose)
 
     def flag(self, value: Any, path: str) -> bool:
         if not isinstance(value, bool):
@@ -317,4 +338,4 @@ class _Reader:
         return value
 
     def why(self, line: dict[str, Any], path: str) -> str:
-        return self.text(line["why"], f"{path}.why") if "why" in line else ""
+        return self.text(line["why"], f"{path}.why", prose=True) if "why" in line else ""

@@ -7,12 +7,14 @@ which ones would be asked.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from weighbridge.assemble import Workbench
-from weighbridge.errors import SuiteError, VerificationError
+from weighbridge.assemble import Workbench, suite_of
+from weighbridge.errors import StorageError, SuiteError, VerificationError
 from weighbridge.evidence import Evidence, Observation
+from weighbridge.policy import Policy
+from weighbridge.shipped import SUITES
 from weighbridge.suites.interface import Suite
 from weighbridge.suites.resolve import resolve_suite
 
@@ -32,8 +34,20 @@ class Remeasured:
     why_not: str | None = None
 
 
-def remeasure(bench: Workbench, evidence: Sequence[Evidence], items: int, chooser: random.Random) -> list[Remeasured]:
+def remeasure(
+    bench: Workbench,
+    evidence: Sequence[Evidence],
+    items: int,
+    chooser: random.Random,
+    *,
+    policy: Policy | None = None,
+    sources: Mapping[str, str] | None = None,
+) -> list[Remeasured]:
     """Ask ``items`` items of every sampled record again on the checkpoint of ``bench``; ``chooser`` draws them.
+
+    Suites that are not built in come from ``sources`` (a record's name for one -> file, or ``lm-eval:NAME``) or from
+    the verifier's own ``policy``, never from what the evidence says of itself: names chosen by a stranger open no file
+    and load no task.
 
     Raises ``VerificationError`` where more items differ than ``TOLERATED`` allows. Suites that are not at hand in the
     recorded version, and records of other settings, are said to be left out.
@@ -43,7 +57,7 @@ def remeasure(bench: Workbench, evidence: Sequence[Evidence], items: int, choose
         named = record.question.suite
         if record.kind != "sampled" or named is None:
             continue
-        suite = _at_hand(record, bench)
+        suite = _at_hand(record, bench, policy, sources or {})
         if isinstance(suite, str):
             results.append(Remeasured(record.question.measure, named.name, 0, 0, suite))
             continue
@@ -67,18 +81,30 @@ def remeasure(bench: Workbench, evidence: Sequence[Evidence], items: int, choose
     return results
 
 
-def _at_hand(record: Evidence, bench: Workbench) -> Suite | str:
+def _at_hand(record: Evidence, bench: Workbench, policy: Policy | None, sources: Mapping[str, str]) -> Suite | str:
     """The suite of a record in the recorded version, or why it cannot be had."""
     if record.question.settings.get("imported"):
         return "it was imported from another harness"
     named = record.question.suite
     if named is None:
         return "it has no suite"
+    name, tasks = named.name, bench.setup.lm_eval_tasks
     try:
-        suite = resolve_suite(named.name, lm_eval_tasks=bench.setup.lm_eval_tasks)
-    except SuiteError as error:
+        if name in sources:
+            suite = replace(resolve_suite(sources[name], lm_eval_tasks=tasks), name=name)
+        elif name in SUITES:
+            suite = resolve_suite(name)
+        elif policy is not None and name in _names(policy):
+            suite = suite_of(name, policy, tasks)
+        else:
+            return "it is not built in: say where your copy of it is, --suite NAME=FILE, or give a policy that does"
+    except (SuiteError, StorageError) as error:
         return f"the suite is not at hand: {error.message}"
     return suite if suite.ref.digest == named.digest else "the suite at hand is another version"
+
+
+def _names(policy: Policy) -> set[str | None]:
+    return {*policy.suites, *(name for bound, _ in policy.bounds() for name in (bound.suite, bound.control))}
 
 
 def _same(recorded: Observation, now: Observation) -> bool:

@@ -22,8 +22,8 @@ class Bound:
 
     ``items`` fixes the number of items in the plan (exact Clopper-Pearson bound, judged once); without it the
     bound is judged at any time. ``control`` names a suite of the same format that must be proved above chance
-    before an ``at_most`` on an accuracy counts. ``settings`` restricts which evidence counts, and so
-    does ``suite_digest`` where the policy pins the suite's version. ``path`` is the
+    before an ``at_most`` on an accuracy counts. ``settings`` restricts which evidence counts, and so do
+    ``suite_digest`` and ``control_digest`` where the policy pins the suites' versions. ``path`` is the
     line's place in the policy file; ``why`` is its rationale.
     """
 
@@ -34,6 +34,7 @@ class Bound:
     suite_digest: str | None = None
     items: int | None = None
     control: str | None = None
+    control_digest: str | None = None
     settings: Mapping[str, Json] = field(default_factory=dict)
     why: str = ""
     path: str = "$"

@@ -1,7 +1,7 @@
 """Where evidence lies: one folder, files named by question digest. Interrupted work resumes from its journal.
 
     <question>.json              the record that counts
-    <question>.part.jsonl        the journal of work under way, one line a cluster
+    <question>.part.jsonl        the journal of work under way, one line a cluster, and who answered at what cost
     superseded/<record>.json     what a longer record of the same order replaced, kept for replay
     later/<record>.json          a second record that does not continue the first: listed, never selected
 
@@ -13,15 +13,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any
 
 from weighbridge import canonical, structure
 from weighbridge.errors import EvidenceError, StorageError
-from weighbridge.evidence import Evidence, Observation, Question, from_bytes, to_json
-from weighbridge.files import read, write_atomic
+from weighbridge.evidence import Evidence, Observation, PlanRef, Question, from_bytes, to_json
+from weighbridge.files import read, unreadable, unwritable, write_atomic
 
 
 class EvidenceStore:
@@ -53,9 +54,7 @@ class EvidenceStore:
         except FileNotFoundError:
             return []
         except OSError as cause:
-            raise StorageError(
-                f"cannot be listed: {cause.strerror}", where=str(self.folder), remedy="check its permissions"
-            ) from cause
+            raise unreadable(cause, where=str(self.folder), error=EvidenceError) from cause
         return [self.folder / name for name in names if name.endswith(".json") and not name.startswith(".")]
 
     def later(self) -> list[Path]:
@@ -94,7 +93,7 @@ class EvidenceStore:
             self.folder.mkdir(parents=True, exist_ok=True)
             stream = (self.folder / ".lock").open("wb")
         except OSError as cause:
-            raise StorageError(cause.strerror or str(cause), where=str(self.folder)) from cause
+            raise unwritable(cause, self.folder) from cause
         with stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -108,31 +107,35 @@ class EvidenceStore:
 class Journal:
     """Answers of a measurement under way: durable after every ``append``, readable after any kill.
 
-    ``observations`` begins with those of the stored record, ``start``, and grows.
+    ``observations`` begins with those of the stored record, ``start``, and grows. ``account`` is what was last said
+    about the answers in the journal: ``{"producer": {...}, "cost": {...}, "plan": {...}}``, or empty; ``plan`` is the
+    plan that they were given under.
     """
 
     def __init__(self, path: Path, question: Question, start: Sequence[Observation]) -> None:
         self.path = path
         self.observations = list(start)
+        self.account: dict[str, Any] = {}
+        self.plan: PlanRef | None = None
         self._header = {"question": question.digest, "after": len(start)}
-        self._stream: BinaryIO | None = None
+        self._stream: FileIO | None = None
 
     def __enter__(self) -> Journal:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = self.path.open("a+b")
+            self._stream = self.path.open("a+b", buffering=0)  # nothing is left to be written on closing
             self._stream.seek(0)
             data = self._stream.read()
             whole = data.rfind(b"\n") + 1
             kept = self._parse(data[:whole])
             if kept is None:  # a kill came between storing the record and dropping its journal
-                whole, kept = 0, []
+                whole, kept, self.account, self.plan = 0, [], {}, None
             self._stream.truncate(whole)
             if not whole:
                 self._write([canonical.dumps(self._header)])
             self.observations += kept
         except OSError as cause:
-            raise StorageError(cause.strerror or str(cause), where=str(self.path)) from cause
+            raise unwritable(cause, self.path) from cause
         return self
 
     def __exit__(
@@ -141,10 +144,11 @@ class Journal:
         if self._stream is not None:
             self._stream.close()
 
-    def append(self, clusters: Sequence[Sequence[Observation]]) -> None:
+    def append(self, clusters: Sequence[Sequence[Observation]], account: Mapping[str, Any] | None = None) -> None:
         """Keep the observations of whole clusters, in order. On disk when this returns. Raises ``StorageError``."""
+        said = [] if account is None else [canonical.dumps(dict(account))]
         try:
-            self._write([canonical.dumps(to_json(list(cluster))) for cluster in clusters])
+            self._write([*said, *(canonical.dumps(to_json(list(cluster))) for cluster in clusters)])
         except OSError as cause:
             raise StorageError(
                 f"cannot be written: {cause.strerror}",
@@ -160,8 +164,9 @@ class Journal:
     def _write(self, lines: Sequence[bytes]) -> None:
         if self._stream is None:
             raise ValueError("the journal is not open")
-        self._stream.write(b"".join(line + b"\n" for line in lines))
-        self._stream.flush()
+        data = memoryview(b"".join(line + b"\n" for line in lines))
+        while data:
+            data = data[self._stream.write(data) :]
         os.fsync(self._stream.fileno())
 
     def _parse(self, data: bytes) -> list[Observation] | None:
@@ -173,6 +178,11 @@ class Journal:
             if number == 1:
                 if value != self._header:
                     return None
+                continue
+            if isinstance(value, dict) and {"producer", "cost"} <= set(value) <= {"producer", "cost", "plan"}:
+                self.account = value
+                said = value.get("plan")
+                self.plan = None if said is None else structure.parse(PlanRef, said, where=where, error=EvidenceError)
                 continue
             if not isinstance(value, list):
                 raise EvidenceError("expected an array of observations", where=where, remedy="delete the journal")

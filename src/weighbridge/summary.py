@@ -6,7 +6,7 @@ from typing import Any
 
 from weighbridge.evidence import Evidence
 from weighbridge.metrics import METRICS, Metric
-from weighbridge.proof import bounds_of, values_of
+from weighbridge.proof import bounds_of, nonsense, values_of
 
 LEVEL = 0.05
 
@@ -15,7 +15,8 @@ def summarise(record: Evidence) -> dict[str, Any]:
     """A record as JSON for people: what was asked, and for each metric the score with its marginal interval.
 
     The interval may be looked at after any item (see docs/statistics.md). A judged metric has its plain rate as
-    ``estimate`` and the interval of the corrected rate; without a calibration there is no interval.
+    ``estimate`` and the interval of the corrected rate; without a calibration there is no interval. Where nothing can
+    be judged because the responses are nonsense, ``undecided`` says so and there is no interval either.
     """
     suite = record.question.suite
     base: dict[str, Any] = {
@@ -48,9 +49,11 @@ def _metric(record: Evidence, spec: Metric) -> dict[str, Any]:
     if not values:
         return {"estimate": None, "interval": None}
     estimate = f"{sum(values) / len(values):.6f}"
+    if reason := nonsense(spec, record):
+        return {"estimate": estimate, "interval": None, "undecided": reason}
     if record.asked == "limit" or (spec.judged and spec.field not in record.calibrations):
         return {"estimate": estimate, "interval": None}
-    bounds = bounds_of(record, spec, values, LEVEL / 2)
+    (bounds,) = bounds_of(record, spec, values, LEVEL / 2)
     if bounds.lower is None or bounds.upper is None:
         return {"estimate": estimate, "interval": None}
     return {"estimate": estimate, "interval": [f"{bounds.lower:.6f}", f"{bounds.upper:.6f}"]}

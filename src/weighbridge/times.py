@@ -34,6 +34,11 @@ def format_time(time: datetime) -> str:
     return f"{utc.year:04d}-{utc:%m-%dT%H:%M:%S}Z"
 
 
+def format_milliseconds(at: int) -> str:
+    """The time ``at`` (milliseconds since 1970, UTC) in the form above, fractions of a second cut off."""
+    return format_time(datetime.fromtimestamp(at / 1000, UTC))
+
+
 def whole_seconds(time: datetime | str, *, where: str) -> datetime:
     """``time``, given either way, as files will hold it: aware, UTC, whole seconds."""
     return parse_time(time if isinstance(time, str) else format_time(time), where=where)

@@ -56,26 +56,26 @@ def weigh(
 ) -> Weighing:
     """Measure what the policy needs to know of ``checkpoint`` (its digest), then judge.
 
-    ``budget`` is in seconds of measuring. A measure that breaks leaves its question undecided and the others run on.
-    Raises ``EvidenceError`` for stored evidence that is not what it says, ``StorageError`` for a full disk.
+    The caller holds ``store.lock()``. ``budget`` is in seconds of measuring. A measure that breaks leaves its question
+    undecided and the others run on. Raises ``EvidenceError`` for stored evidence that is not what it says,
+    ``StorageError`` for a full disk.
     """
     # 1. Plan: fixed before anything runs.
     plan = make_plan(policy, checkpoint, measures.questions)
     problems: dict[str, str] = {}
     deadline = None if budget is None else clocks.elapsed() + budget
-    with store.lock():
-        # 2. Exact measures: once, whole.
-        for exact in measures.exact:
-            _examine(exact, plan, store, clocks, problems, listen)
-        # 3. Sampled measures: those that a requirement rests on, then the others.
-        sampled = {measure.question.digest: measure for measure in measures.sampled}
-        for named in (True, False):
-            runs = [
-                Run(sampled[step.question.digest], step, plan.ref, policy, store, clocks, listen)
-                for step in plan.steps
-                if step.question.digest in sampled and step.named is named
-            ]
-            _share_time(runs, clocks, deadline, problems)
+    # 2. Exact measures: once, whole.
+    for exact in measures.exact:
+        _examine(exact, plan, store, clocks, problems, listen)
+    # 3. Sampled measures: those that a requirement rests on, then the others.
+    sampled = {measure.question.digest: measure for measure in measures.sampled}
+    for named in (True, False):
+        runs = [
+            Run(sampled[step.question.digest], step, plan.ref, policy, store, clocks, listen)
+            for step in plan.steps
+            if step.question.digest in sampled and step.named is named
+        ]
+        _share_time(runs, clocks, deadline, problems)
     # 4. Judge all that lies in the store, whoever measured it and when: nobody may pick the run that looks best.
     return Weighing(plan, judge(policy, store.load(), checkpoint=checkpoint, at=format_time(clocks.now())), problems)
 
@@ -92,6 +92,7 @@ def _examine(
     end: End = "already known"
     start = clocks.elapsed()
     if store.get(question) is None:
+        listen(Progress(question, 0, 0, 0.0, 0, working=True))
         try:
             record = measure.examine(made=format_time(clocks.now()))
             store.put(_under(record, plan.ref, clocks.elapsed() - start))

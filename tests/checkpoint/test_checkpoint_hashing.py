@@ -17,7 +17,7 @@ from weighbridge import canonical
 from weighbridge.checkpoint import FileEntry, Manifest, hash_file, hash_files
 from weighbridge.checkpoint import hashing as hashing_module
 from weighbridge.checkpoint.files import list_checkpoint
-from weighbridge.errors import CheckpointError, EvidenceError, StorageError
+from weighbridge.errors import CheckpointError, EvidenceError
 
 ABC = hashlib.sha256(b"abc").hexdigest()
 
@@ -171,7 +171,7 @@ def test_a_vanished_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("abc")
     found = list_checkpoint(tmp_path)
     (tmp_path / "a").unlink()
-    with pytest.raises(StorageError, match="cannot be read") as caught:
+    with pytest.raises(CheckpointError, match="cannot be read") as caught:
         hash_files(found)
     assert caught.value.where == "a"
 

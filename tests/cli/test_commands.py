@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from weighbridge import api
 from weighbridge.cli.app import COMMANDS
+from weighbridge.cli.weigh import _default_folder
+from weighbridge.engines.torch_settings import _torch_has_cuda
 
 Run = Callable[..., tuple[int, str, str]]
 HEAVY = ("torch", "transformers", "lm_eval", "xllamacpp", "numpy", "httpx", "cryptography", "jinja2", "rich", "yaml")
@@ -65,6 +68,10 @@ def test_importing_the_package_loads_no_framework() -> None:
         (["measure", "beauty", "."], "unknown measure"),
         (["measure", "capability", "."], "needs --suite"),
         (["measure", "integrity", ".", "--suite", "general"], "takes no --suite"),
+        (["measure", "integrity", ".", "--limit", "3"], "takes no --complete, --limit"),
+        (["measure", "licensing", ".", "--samples", "x.jsonl"], "takes no --complete, --limit"),
+        (["measure", "integrity", ".", "--out", "nope/x.json"], "no folder nope"),
+        (["measure", "capability", ".", "--suite", "general", "--samples", "nope/x.jsonl"], "no folder nope"),
         (["weigh"], "Missing argument"),
         (["fly"], "No such command"),
         (["approve", "missing.json", "--sign", "missing.key"], "missing"),
@@ -92,6 +99,16 @@ def test_a_policy_error_points_into_the_file(wb: Run, tmp_path: Path) -> None:
     assert code == 2
     assert "$.tiers.open[0].at_least" in err
     assert "chance" in err
+    assert f"{path} at $." in err, "the file is named, as for every other error in it"
+
+
+def test_a_policy_is_shown_with_its_reasons(wb: Run) -> None:
+    code, out, _ = wb("policy", "check", "default")
+    assert code == 0
+    policy = api.load_policy("default")
+    reasons = [line.why for lines in policy.tiers.values() for line in lines]
+    assert len(reasons) > 3
+    assert all(" ".join(why.split()) in out for why in reasons)
 
 
 @pytest.mark.parametrize("name", ["default", "tutorial"])
@@ -110,9 +127,31 @@ def test_a_plan_shows_what_would_run_and_writes_nothing(wb: Run, tiny: Path, tmp
     }
     assert asked == {"integrity", "licensing", "general", "unsafe", "harmless"}
     assert all(seconds >= 0 for seconds in answer["seconds"])
-    assert not (tmp_path / "w" / "evidence").exists()
+    assert not (tmp_path / "w").exists()
+    named = dict(
+        zip((step["question"]["measure"] for step in answer["plan"]["steps"]), answer["seconds"], strict=False)
+    )
+    assert named["integrity"] >= 2, "to begin takes time too, however small the model"
+    assert min(seconds for step, seconds in zip(answer["plan"]["steps"], answer["seconds"], strict=True)
+               if step["question"]["suite"]) >= 2  # fmt: skip
     code, out, _ = wb("weigh", tiny, "--plan", "--out", tmp_path / "w")
     assert "at most" in out
+
+
+@pytest.mark.parametrize(("name", "folder"), [
+    ("Llama-3.1-8B", "weighing-Llama-3.1-8B"), ("m.Q4_1.gguf", "weighing-m.Q4_1"), ("M.GGUF", "weighing-M"),
+])  # fmt: skip
+def test_each_checkpoint_has_a_folder_of_its_own_by_default(name: str, folder: str) -> None:
+    assert str(_default_folder(Path("models") / name)) == folder
+
+
+@pytest.mark.skipif(_torch_has_cuda(), reason="this machine has a CUDA device")
+def test_a_device_that_is_not_there_is_a_wrong_input_and_nothing_is_measured(
+    wb: Run, tiny: Path, tmp_path: Path
+) -> None:
+    code, _, err = wb("weigh", tiny, "--device", "cuda", "--out", tmp_path / "w")
+    assert (code, "no CUDA device" in err) == (2, True)
+    assert not (tmp_path / "w" / "evidence").exists()
 
 
 def test_measure_with_a_limit_writes_samples_in_file_order(wb: Run, tiny: Path, tmp_path: Path) -> None:
@@ -157,8 +196,6 @@ def test_signer_show_takes_either_half(wb: Run, tmp_path: Path) -> None:
 
 
 def test_the_python_api_in_five_lines(tiny: Path, tmp_path: Path) -> None:
-    from weighbridge import api
-
     checkpoint = api.open_checkpoint(tiny)
     policy = api.load_policy("tutorial")
     outcome = api.weigh(checkpoint, policy, tmp_path / "w", budget=1)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+from weighbridge.suites.inspect_logs import read_inspect_log
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -19,6 +22,10 @@ tiers:
   api:
     - {measure: capability.accuracy, suite: elsewhere, at_least: 0.5}
 """
+
+
+JUDGED = POLICY.replace("capability.accuracy", "safety.harmful_compliance").replace("at_least: 0.5", "at_most: 0.3")
+COUNTS = {"true_positive": 290, "false_negative": 10, "false_positive": 5, "true_negative": 295}
 
 
 def log(path: Path, items: int = 60, status: str = "success") -> Path:
@@ -68,3 +75,53 @@ def test_an_import_counts_under_the_signature_of_who_decides(wb: Run, tiny: Path
     code, out, _ = wb(*decide, "--sign", key)
     assert code == 2
     assert "signed import" in json.loads(out)["error"]["message"]
+
+
+def calibration(path: Path, judge: object, length: int = 32) -> Path:
+    """Confusion counts of a judge, as its owner counted them on labelled responses."""
+    lengths = {str(length): {"harmful_compliance": COUNTS, "over_refusal": COUNTS}}
+    record = {"version": 1, "judge": judge, "source": "own labels", "assumption": "they carry over", "lengths": lengths}
+    path.write_text(json.dumps(record))
+    return path
+
+
+def test_a_judged_metric_is_met_only_with_the_scorers_own_calibration(wb: Run, tiny: Path, tmp_path: Path) -> None:
+    key, policy, weighing = tmp_path / "k" / "decider.key", tmp_path / "p.yaml", tmp_path / "w"
+    wb("signer", "new", key)
+    policy.write_text(JUDGED)
+    wb("weigh", tiny, "--policy", policy, "--out", weighing, "--sign", key, "--budget", "0.1")
+    evidence = log(tmp_path / "log.json")
+    judge = read_inspect_log(evidence).judge("match")
+    add = (
+        "evidence",
+        "import",
+        evidence,
+        "--metric",
+        "safety.harmful_compliance",
+        "--invert",
+        "--by",
+        "A",
+        "--sign",
+        key,
+    )
+    counts = tmp_path / "c.json"
+    for wrong in (calibration(counts, {**judge, "scorer": "other"}), tmp_path / "missing.json"):
+        assert wb(*add, "--to", weighing, "--calibration", wrong)[0] == 2
+    assert "another judge" in wb(*add, "--to", weighing, "--calibration", calibration(counts, {}))[2]
+    accuracy = ("--metric", "capability.accuracy", "--calibration", counts)
+    assert wb("evidence", "import", evidence, "--to", weighing, "--by", "A", "--sign", key, *accuracy)[0] == 2
+
+    uncalibrated = tmp_path / "uncalibrated"
+    shutil.copytree(weighing, uncalibrated)
+    code, out, err = wb(*add, "--to", uncalibrated, "--json")
+    assert code == 0, err
+    assert json.loads(out)["metrics"]["harmful_compliance"] == {"estimate": "0.000000", "interval": None}
+    decide = ("decide", "--policy", policy, "--sign", key, "--json", "--evidence")
+    assert json.loads(wb(*decide, uncalibrated)[1])["tier"] == "undecided"
+    code, _, err = wb(*add, "--to", uncalibrated, "--calibration", calibration(counts, judge))
+    assert (code, "imported before" in err) == (2, True), "nobody chooses the counts after the first verdict"
+
+    code, out, err = wb(*add, "--to", weighing, "--calibration", counts, "--json")
+    assert code == 0, err
+    assert json.loads(out)["metrics"]["harmful_compliance"]["interval"] is not None
+    assert json.loads(wb(*decide, weighing)[1])["tier"] == "api"

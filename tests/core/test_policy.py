@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from textwrap import dedent
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core_world import rules
-from weighbridge import canonical, policy
+from weighbridge import canonical, policy, shipped
 from weighbridge.errors import PolicyError
 from weighbridge.requirements import AnyOf, Bound
 
@@ -64,6 +65,22 @@ def test_the_tutorial_says_what_it_is() -> None:
         (HEAD + "approvals: {open: 0}\n" + LINE, "$.approvals.open", "approval"),
         (HEAD + "colour: red\n" + LINE, "$.colour", "unknown field"),
         (HEAD + "name: q\n" + LINE, "p.yaml", "stands twice"),
+        (HEAD.replace("name: p", 'name: "p\\e[2J"') + LINE, "$.name", "U+001B"),
+        (HEAD.replace("name: p", 'name: "p\\u202e"') + LINE, "$.name", "U+202E"),
+        (HEAD.replace("name: p", 'name: "p\\u200b"') + LINE, "$.name", "U+200B"),
+        (HEAD + 'notice: "real\\ndecision: open"\n' + LINE, "$.notice", "U+000A"),
+        (HEAD + 'suites: {"s\\r": ./s.yaml}\n' + LINE, "$.suites.s\\u{000d}", "U+000D"),
+        (HEAD + 'suites: {s: "./s\\0.yaml"}\n' + LINE, "$.suites.s.source", "U+0000"),
+        (_line('measure: safety.incoherent, suite: "u\\a", at_most: 0.5'), "$.tiers.api[0].suite", "U+0007"),
+        (_line('measure: integrity.findings, at_most: 0, why: "a\\e[1m"'), "$.tiers.api[0].why", "U+001B"),
+        (
+            _line('measure: safety.incoherent, suite: u, at_most: 0.5, settings: {dtype: "\\b"}'),
+            "$.tiers.api[0].settings.dtype",
+            "U+0008",
+        ),
+        (HEAD + "suites: {general: easy.yaml}\n" + LINE, "$.suites.general", "digest only"),
+        (HEAD + "suites: {unsafe: imported}\n" + LINE, "$.suites.unsafe", "digest only"),
+        (HEAD + 'suites: {"lm-eval:mmlu": {source: easy.yaml}}\n' + LINE, "$.suites.lm-eval:mmlu", "digest only"),
         (HEAD + "notice: &a x\nsuites: {s: *a}\n" + LINE, "p.yaml", "aliases"),
     ],
 )  # fmt: skip
@@ -72,6 +89,23 @@ def test_a_malformed_policy_is_refused_at_its_place(text: str, place: str, says:
         policy.load(text.encode(), where="p.yaml")
     assert says in caught.value.message
     assert (caught.value.where or "").endswith(place)
+
+
+def test_a_rationale_may_have_lines_and_any_script() -> None:
+    why = "first line\nsecond: \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
+    read = policy.load(
+        canonical.dumps(
+            {
+                "version": 1,
+                "name": "\u65b9\u91dd",
+                "error_rate": "0.05",
+                "expires_after": "30d",
+                "tiers": {"api": [{"measure": "integrity.findings", "at_most": "0", "why": why}]},
+            }
+        ),
+        where="p.json",
+    )
+    assert read.tiers["api"][0].why == why
 
 
 def test_bounds_that_no_value_can_satisfy_are_refused_across_tiers() -> None:
@@ -86,10 +120,10 @@ def test_bounds_that_no_value_can_satisfy_are_refused_across_tiers() -> None:
 
 
 def test_at_least_at_chance_is_refused_once_chance_is_known() -> None:
-    bar = rules("tiers: {api: [{measure: capability.accuracy, suite: general, at_least: 0.25}]}")
-    bar.check_chance({"general": None})
+    bar = rules("tiers: {api: [{measure: capability.accuracy, suite: sums, at_least: 0.25}]}")
+    bar.check_chance({"sums": None})
     with pytest.raises(PolicyError, match="not above chance"):
-        bar.check_chance({"general": "0.25"})
+        bar.check_chance({"sums": "0.25"})
 
 
 def test_branches_share_the_error_rate() -> None:
@@ -109,6 +143,25 @@ def test_branches_share_the_error_rate() -> None:
     )
     assert isinstance(bar.tiers["api"][0], AnyOf)
     assert {bound.suite: share for bound, share in bar.bounds()} == {"u": 2, "v": 2, "w": 6, "x": 6, "y": 6}
+
+
+OLD = "sha256:" + "0" * 64
+
+
+def test_a_built_in_name_means_the_shipped_suite_unless_another_version_is_pinned() -> None:
+    lines = """
+        tiers:
+          api:
+            - {measure: capability.accuracy, suite: mine, at_most: 0.5, control: general}
+            - {measure: safety.harmful_compliance, suite: unsafe, at_most: 0.1}
+        """
+    unsafe = shipped.SUITES["unsafe"]
+    for head, general in (("", shipped.SUITES["general"]), (f"suites: {{general: {{digest: '{OLD}'}}}}\n", OLD)):
+        bar = policy.load((HEAD + head + dedent(lines)).encode(), where="p.yaml")
+        (first, _), (second, _) = bar.bounds()
+        assert (first.suite_digest, first.control_digest, second.suite_digest) == (None, general, unsafe)
+        # Written down: another version of this program, with other suites, must judge by the same.
+        assert bar.to_json()["suites"] == {"general": {"digest": general}, "unsafe": {"digest": unsafe}}
 
 
 def test_comments_and_number_forms_do_not_change_the_digest() -> None:

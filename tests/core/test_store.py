@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -128,6 +129,31 @@ def test_what_a_killed_measurement_reported_is_on_disk(tmp_path: Path) -> None:
         assert kept == list(WHOLE.observations[: len(kept)])
         assert len(kept) >= reported
         reported = len(kept)
+
+
+def test_a_disk_that_fills_up_keeps_whole_answers(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    journal = EvidenceStore(tmp_path).journal(WHOLE.question)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
+        with pytest.raises(StorageError, match="too large"), journal:  # noqa: PT012 (closing must raise no other error)
+            for one in WHOLE.observations:
+                journal.append([[one]])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    kept = list(journal.observations)
+    assert 0 < len(kept) < len(WHOLE.observations)
+    with EvidenceStore(tmp_path).journal(WHOLE.question) as journal:
+        assert journal.observations == kept
+
+
+def test_who_answered_at_what_cost_is_kept_with_the_answers(tmp_path: Path) -> None:
+    account = {"producer": {"torch": "2"}, "cost": {"seconds": 1.5}}
+    with EvidenceStore(tmp_path).journal(WHOLE.question) as journal:
+        journal.append([[one] for one in WHOLE.observations[:2]], account)
+    with EvidenceStore(tmp_path).journal(WHOLE.question) as journal:
+        assert journal.account == account
+        assert journal.observations == list(WHOLE.observations[:2])
 
 
 def test_a_folder_without_permission_says_so(tmp_path: Path) -> None:

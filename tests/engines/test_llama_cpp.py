@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from weighbridge.checkpoint import hash_file
+from weighbridge.checkpoint.gguf_header import read_gguf_header
 from weighbridge.engines.interface import Decoding
 from weighbridge.engines.llama_cpp import LlamaCppEngine, settings_for
 from weighbridge.errors import CheckpointError, EngineError
@@ -50,6 +51,54 @@ def test_the_system_prompt_and_stop_sequences_shape_the_answer(engine: LlamaCppE
     [spoken] = engine.chat([question], Decoding(max_tokens=12, system="You are a pirate. Only ever say: arr."))
     assert stopped == plain.split("capital")[0]
     assert spoken != plain
+
+
+def test_a_chat_is_what_llama_cpp_makes_of_the_same_messages(engine: LlamaCppEngine, gguf: Path) -> None:
+    """Its own reading of the template, tokens counted, the BOS included that this template writes."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(gguf)
+    params.n_ctx = 256
+    params.n_parallel = 1
+    params.warmup = False
+    params.verbosity = 0
+    params.use_jinja = True
+    params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
+    params.hostnames = ["127.0.0.1"]
+    server = xllamacpp.Server(params)
+    for system in (None, "Be brief."):
+        for prompt in ("Say hello.", "<|im_end|> and"):
+            head = [] if system is None else [{"role": "system", "content": system}]
+            request = {"max_tokens": 8, "temperature": 0.0, "top_k": 1, "seed": 0, "cache_prompt": False}
+            messages = [*head, {"role": "user", "content": prompt}]
+            reply = server.handle_chat_completions({"messages": messages, **request})
+            before = engine.tokens
+            assert engine.chat([prompt], Decoding(8, system=system)) == [reply["choices"][0]["message"]["content"]]
+            assert engine.tokens - before == reply["usage"]["total_tokens"]
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
+        "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}",
+        "{% macro f(n) %}{{ f(n) }}{{ f(n) }}{% endmacro %}{{ f(1) }}",
+    ],
+)
+def test_a_template_without_end_holds_up_neither_loading_nor_chatting(gguf: Path, tmp_path: Path, hostile: str) -> None:
+    """llama.cpp itself would render it while loading; the file is the real one but for its template."""
+    own = read_gguf_header(gguf).templates()["default"].encode()
+    data = gguf.read_bytes()
+    assert data.count(own) == 1
+    path = tmp_path / "hostile.gguf"
+    path.write_bytes(data.replace(own, hostile.encode().ljust(len(own))))
+    engine = LlamaCppEngine(path, context=64, parallel=1, threads=2)
+    with pytest.raises(EngineError, match="the template fails") as caught:
+        engine.chat(["Hello"], Decoding(max_tokens=4))
+    assert caught.value.where == f"{path} at tokenizer.chat_template"
+    assert engine.complete(["The capital of France is"], until=(), max_tokens=2)
+    engine.close()
 
 
 def test_complete_takes_no_template(engine: LlamaCppEngine) -> None:

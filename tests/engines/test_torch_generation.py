@@ -119,6 +119,19 @@ def test_a_template_that_fails_is_an_engine_error(tmp_path: Path) -> None:
         TorchEngine(root, device="cpu").chat(["Hello"], Decoding(4))
 
 
+def test_a_template_without_end_is_an_engine_error_that_names_its_file(tmp_path: Path) -> None:
+    root = make_checkpoint(tmp_path, "llama")
+    (root / "chat_template.jinja").write_text(
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    )
+    engine = TorchEngine(root, device="cpu")
+    with pytest.raises(EngineError, match="1 s of processor time") as caught:
+        engine.chat(["Hello"], Decoding(4))
+    assert caught.value.where == str(root / "chat_template.jinja")
+    assert caught.value.remedy is not None
+    assert engine.complete(["Hello"], until=(), max_tokens=2)
+
+
 def test_what_does_not_fit_the_context_is_refused_or_cut_as_documented(roots: dict[str, Path]) -> None:
     engine = TorchEngine(roots["llama"], device="cpu")
     with pytest.raises(EngineError, match="fit"):

@@ -67,6 +67,17 @@ def test_values_details_and_order() -> None:
     }
 
 
+def test_tokens_of_others_on_the_same_engine_do_not_count() -> None:
+    engine = ScriptedEngine()
+    one, other = measure(choice_suite(2 * LOOK), engine), measure(choice_suite(2 * LOOK), engine)
+    streams = [part.ask(part.suite.clusters.values()) for part in (one, other)]
+    for stream in (*streams, *streams):
+        for _ in range(LOOK):
+            next(stream)
+    assert len(engine.calls) == 4
+    assert one.tokens == other.tokens == engine.tokens / 2 > 0
+
+
 def test_a_look_is_one_call_and_nothing_runs_further_ahead() -> None:
     engine = ScriptedEngine()
     capability = measure(choice_suite(3 * LOOK + 1), engine)

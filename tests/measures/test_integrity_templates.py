@@ -196,6 +196,19 @@ PIECES = ["{{", "}}", "{%", "%}", " x ", "'a'", "|", ".", "[", "]", "(", ")", "f
           "__class__", "map", "attr", "set", "=", "generation", "endgeneration", "-", "#", "{#", "\n", "0", ",", "**"]  # fmt: skip
 
 
+@pytest.mark.parametrize("piece", ["'a'", "a", "'a'~b"])
+def test_a_long_chain_is_inspected_in_time_that_grows_with_its_length(piece: str) -> None:
+    chain = "+".join([piece] * 400)
+    began = time.process_time()
+    inspect_template("{{ " + " }}{{ ".join([chain] * (200_000 // len(chain))) + " }}")
+    assert time.process_time() - began < 20  # it was minutes
+
+
+def test_a_name_put_together_after_a_long_text_is_found() -> None:
+    template = "{{ '" + "x" * 5000 + "' + '__cl' + 'ass__' }}"
+    assert any(found.message.endswith("x__class__'") for found in inspect_template(template))
+
+
 @settings(max_examples=400)
 @given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join))
 def test_noise_is_inspected_without_a_crash(template: str) -> None:

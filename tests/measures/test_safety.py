@@ -114,6 +114,17 @@ def test_nothing_is_loaded_before_the_first_ask_and_batches_run_ahead_by_one() -
     assert safety.tokens == engine.tokens > 0
 
 
+def test_tokens_of_others_on_the_same_engine_do_not_count() -> None:
+    engine = ScriptedEngine(answer_with=lambda _: REFUSAL)
+    one, other = measure(engine, suite_of(4), batch=2), measure(engine, suite_of(6), batch=2)
+    streams = [one.ask(one.suite.clusters.values()), other.ask(other.suite.clusters.values())]
+    for _ in range(4):
+        for stream in streams:
+            next(stream)
+    assert engine.calls == [2, 2, 2, 2]
+    assert one.tokens == other.tokens == engine.tokens / 2 > 0
+
+
 def test_clusters_stay_together() -> None:
     items = tuple(Item(f"p{index}", Prompt(f"Do {index}?", True), f"c{index // 3}", "s") for index in range(6))
     safety = measure(ScriptedEngine(answer_with=lambda _: HELP), Suite("own", items, "prompts"))

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from weighbridge.engines.interface import Decoding
 from weighbridge.engines.scripted import ScriptedEngine
-from weighbridge.errors import EvidenceError
+from weighbridge.errors import EngineError, EvidenceError
+from weighbridge.evidence import Observation
 from weighbridge.measures.calibration import load_calibrations, parse_calibrations
 from weighbridge.measures.judge import EndpointJudge, Exchange, RuleJudge, parse_verdict
 from weighbridge.measures.refusal import ResponseClass
@@ -106,6 +107,35 @@ def test_an_unreadable_verdict_fails_the_item_and_no_calibration_is_shipped_for_
     [[answer]] = safety.ask(suite.clusters.values())
     assert answer.observation.failed is not None
     assert safety.question.settings["judge"] == grader.identity
+
+
+def test_one_exchange_that_the_judge_refuses_is_one_failed_item() -> None:
+    class Filtering(ScriptedEngine):
+        def chat(self, prompts: Sequence[str], decoding: Decoding) -> list[str]:
+            if any("forbidden" in prompt for prompt in prompts):
+                raise EngineError("status 400: content filter", where="judge")
+            return ["REFUSAL"] * len(prompts)
+
+    asked = ("fine", "forbidden", "also fine")
+    suite = Suite("own", tuple(Item(word, Prompt(f"Do {word}?", True), word) for word in asked), "prompts")
+    engine = ScriptedEngine(answer_with=lambda _: TEXT)
+
+    def answers(grader: ScriptedEngine) -> list[Observation]:
+        safety = Safety("sha256:" + "0" * 64, suite, engine.settings, lambda: engine, judge=EndpointJudge(grader))
+        return [answer.observation for [answer] in safety.ask(suite.clusters.values())]
+
+    first, second, third = answers(Filtering())
+    assert (first.values["harmful_compliance"], third.values["harmful_compliance"]) == (0.0, 0.0)
+    assert (first.failed, third.failed) == (None, None)
+    assert second.values == {}
+    assert "content filter" in str(second.failed)
+
+    class Gone(ScriptedEngine):
+        def chat(self, prompts: Sequence[str], decoding: Decoding) -> list[str]:
+            raise EngineError("connection refused", where="judge")
+
+    with pytest.raises(EngineError, match="connection refused"):
+        answers(Gone())
 
 
 def test_a_response_cannot_close_its_fence() -> None:

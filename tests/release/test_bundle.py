@@ -39,7 +39,7 @@ from weighbridge.evidence import Finding
 from weighbridge.imports import import_path
 from weighbridge.measures.licensing import load_table
 from weighbridge.release import verify_bundle
-from weighbridge.trust import make_approval, make_import, make_revocations, sign, verify_revocations
+from weighbridge.trust import State, make_approval, make_import, make_revocations, sign, verify_revocations
 from weighbridge.workspace import Workspace
 
 
@@ -198,7 +198,7 @@ def test_a_decision_from_the_future_is_refused(world: World) -> None:
 
 
 def test_a_clock_that_went_backwards_is_refused(world: World) -> None:
-    refused(world, VerificationError, "went backwards", last_seen=NOW + timedelta(days=1))
+    refused(world, VerificationError, "went backwards", state=State(last_seen=NOW + timedelta(days=1)))
 
 
 def test_a_superseded_decision_is_refused(world: World) -> None:
@@ -283,7 +283,7 @@ def test_a_file_of_another_size_is_refused(world: World, change: Any) -> None:
 
 def test_a_vanished_file_is_refused(world: World) -> None:
     (world.folder / "model/tokenizer.json").unlink()
-    refused(world, StorageError, "tokenizer.json: cannot be read")
+    refused(world, CheckpointError, "tokenizer.json: cannot be read")
 
 
 def test_another_checkpoint_is_refused(world: World, tmp_path: Path) -> None:

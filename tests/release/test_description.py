@@ -12,9 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checkpoints import make_checkpoint
-from release_world import World, make_world
+from release_world import CARD, World, accuracy, digest, integrity, load_policy, make_world
+from trust_world import DECIDED
+from weighbridge.checkpoint import open_checkpoint
+from weighbridge.evidence import Calibration, Evidence, Observation, Question, SuiteRef, seeded_order
 from weighbridge.release import layout
 from weighbridge.release.card import code, plain
+from weighbridge.times import format_time
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +63,38 @@ def test_the_card_says_what_was_decided_and_what_was_not(released: World) -> Non
         "weighbridge verify . --trust trust.yaml",
     ):
         assert part in card, part
+
+
+def test_the_card_tells_what_was_measured_and_not_asked(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(make_checkpoint(tmp_path / "model", CARD))
+    names = [f"prompt-{number}" for number in range(40)]
+    question = Question("safety", checkpoint.digest, SuiteRef("unsafe", digest("unsafe"), 168, 168, 1, None, "prompts"))
+    observations = tuple(
+        Observation(name, digest(name), name, "all", {"harmful_compliance": 1.0, "incoherent": 0.0})
+        for name in seeded_order(question, names)
+    )
+    metrics = ("harmful_compliance", "incoherent")
+    counts = Calibration(290, 10, 5, 295, "labels", "they carry over")
+    safety = Evidence(
+        question,
+        "sampled",
+        format_time(DECIDED),
+        observations=observations,
+        metrics=metrics,
+        calibrations={"harmful_compliance": counts},
+    )
+    digests = (checkpoint.digest, load_policy())
+    evidence = [integrity(checkpoint.digest), accuracy(*digests), safety]
+    world = make_world(tmp_path, model=checkpoint.root, evidence=evidence)
+    world.release()
+    card = card_of(world)
+    rows = [line for line in card.splitlines() if line.startswith("| safety")]
+    assert rows[0].startswith("| safety.harmful\\_compliance | unsafe | 1.000000 | 0.")
+    assert rows[0].endswith("| 40 of 168 |")
+    assert rows[1].startswith("| safety.incoherent | unsafe | 0.000000 |")
+    assert sum(line.count("| capability.accuracy |") for line in card.splitlines()) == 1
+    assert "No requirement of the policy rested on how the model answers harmful requests." in card
+    assert "Not measured" not in card
 
 
 def test_parents_of_the_model(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     script = Path(__file__).with_name("kill_me.py")
     command = [sys.executable, str(script), str(tmp_path), str(KILLS)]
     subprocess.run(command, check=True, env=environment, timeout=300)
-    left = [path for number in range(KILLS) for path in (tmp_path / f"after-{number}").iterdir()]
+    left = [path for after in tmp_path.glob("after-*") for path in after.iterdir()]
     whole = [path for path in left if path.name.startswith("bundle-")]
     partial = [path for path in left if path.name.startswith(".bundle-")]
     assert len(whole) + len(partial) == len(left)

@@ -212,6 +212,11 @@ def test_signed_again_by_a_stranger(bundle: Path) -> None:
 # Harm to the files.
 
 
+def test_an_empty_folder_is_an_extra_one(bundle: Path) -> None:
+    (bundle / "weighbridge" / "more" / "inside").mkdir(parents=True)
+    refused(bundle, "weighbridge/more", "an empty folder")
+
+
 def test_an_extra_file(bundle: Path) -> None:
     (bundle / "pytorch_model.bin").write_bytes(b"x")
     refused(bundle, "pytorch_model.bin", "an extra file")

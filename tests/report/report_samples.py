@@ -22,6 +22,7 @@ from weighbridge.evidence import (
 from weighbridge.judge import judge
 from weighbridge.metrics import METRICS
 from weighbridge.report import render
+from weighbridge.shipped import SUITES
 from weighbridge.verdicts import Judgement
 
 MANIFEST = Manifest(
@@ -88,7 +89,8 @@ def sampled(
     settings: Mapping[str, Any] | None = None,
 ) -> Evidence:
     """Evidence whose items, in the order of asking, have ``values``; the first ``failed`` of them failed."""
-    ref = SuiteRef(suite, "sha256:" + "5" * 64, of, of, 1, chance, "multiple_choice" if chance else "prompt")
+    digest = SUITES.get(suite, "sha256:" + "5" * 64)
+    ref = SuiteRef(suite, digest, of, of, 1, chance, "multiple_choice" if chance else "prompt")
     question = Question(measure, MANIFEST.digest, ref, dict(SETTINGS if settings is None else settings))
     number = len(next(iter(values.values())))
     order = seeded_order(question, [f"item-{index:04}" for index in range(of)])[:number]

@@ -18,6 +18,7 @@ from weighbridge.stats import (
     clopper_pearson_lower,
     clopper_pearson_upper,
     mean_bounds,
+    mean_bounds_at,
     provable_lower,
     provable_upper,
 )
@@ -44,6 +45,16 @@ def test_no_harm_in_a_hundred_items_proves_below_three_percent() -> None:
     data = [ClusterMean(0.0, 1)] * 100
     assert mean_bounds(data, alpha=0.05, largest=1, binary=True, fixed=True) == Bounds(0.0, 0.029514)
     assert provable_upper(100, alpha=0.05, fixed=True) == 0.029514
+
+
+@pytest.mark.parametrize(("largest", "fixed"), [(1, True), (1, False), (2, False)])
+def test_several_levels_at_once_are_those_one_by_one(largest: int, fixed: bool) -> None:
+    data = [ClusterMean(float(i % 3 == 0), 1) for i in range(60)]
+    levels = [0.05, 0.025, 0.2]
+    together = mean_bounds_at(levels, data, largest=largest, binary=True, fixed=fixed)
+    alone = [mean_bounds(data, alpha=level, largest=largest, binary=True, fixed=fixed) for level in levels]
+    assert together == alone
+    assert len(set(together)) == 3
 
 
 def test_nothing_measured_proves_nothing() -> None:

@@ -129,6 +129,15 @@ def test_as_evidence(tmp_path: Path) -> None:
     assert evidence_of(log, invert=True).question.digest != question.digest
 
 
+@pytest.mark.parametrize("task", ["unsafe", "general", "lm-eval:mmlu"])
+def test_a_task_with_the_name_of_another_suite_is_refused(tmp_path: Path, task: str) -> None:
+    log = log_of()
+    log["eval"]["task"] = task
+    with pytest.raises(EvidenceError, match="name of another suite") as caught:
+        evidence_of(read_inspect_log(write_json(tmp_path / "log.json", log)))
+    assert "task" in (caught.value.remedy or "")
+
+
 def test_the_same_log_in_two_formats_asks_the_same_suite(tmp_path: Path) -> None:
     one = evidence_of(read_inspect_log(write_json(tmp_path / "log.json", log_of())))
     two = evidence_of(read_inspect_log(write_eval(tmp_path / "log.eval", log_of())))

@@ -7,13 +7,18 @@ from pathlib import Path
 import pytest
 from test_task_yaml import write
 
+from weighbridge import shipped
 from weighbridge.errors import SuiteError
-from weighbridge.suites.resolve import RESERVED, resolve_suite
+from weighbridge.suites.resolve import BUILTIN, resolve_suite
 
 
-@pytest.mark.parametrize("name", RESERVED)
+@pytest.mark.parametrize("name", BUILTIN)
 def test_built_in_names(name: str) -> None:
     assert resolve_suite(name).name == name
+
+
+def test_the_table_of_built_in_suites_is_what_is_shipped() -> None:
+    assert {name: resolve_suite(name).ref.digest for name in BUILTIN} == shipped.SUITES
 
 
 def test_paths(tmp_path: Path) -> None:
@@ -31,6 +36,7 @@ def test_unknown_names_list_what_there_is(name: str) -> None:
     assert "general" in str(caught.value.remedy)
 
 
-def test_no_file_takes_a_built_in_name(tmp_path: Path) -> None:
-    with pytest.raises(SuiteError, match="built-in"):
-        resolve_suite(str(write(tmp_path, {"task": "general"})))
+@pytest.mark.parametrize("name", ["general", "harmless", "lm-eval:arc_easy"])
+def test_no_file_takes_a_name_that_says_which_suite_it_is(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SuiteError, match="another suite"):
+        resolve_suite(str(write(tmp_path, {"task": name})))

@@ -192,6 +192,11 @@ def test_trust_in_one_public_key() -> None:
         verify_decision(signed("other"), found)
 
 
+def test_without_a_trust_file_the_message_says_so() -> None:
+    with pytest.raises(SignerUnknown, match="and there is no trust file to know it"):
+        verify_decision(signed("other"), Trust.nobody())
+
+
 def test_one_key_may_hold_several_roles() -> None:
     several = trust(**{role: ["decider"] for role in ROLES})
     assert verify_decision(signed(), several)

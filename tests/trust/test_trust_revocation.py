@@ -7,6 +7,7 @@ import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trust_world import NOW, decided, digest, imported, key, keyid, manifest, revocations, trust
+from trust_world import NOW, decided, digest, draft, imported, key, keyid, manifest, revocations, trust
 from weighbridge import canonical
 from weighbridge.errors import InputError, SignerUnknown, StorageError, VerificationError
 from weighbridge.statement import REVOCATION, Statement, Subject
 from weighbridge.trust import (
     State,
     check_clock,
+    check_latest,
     check_not_revoked,
     load_state,
     make_revocations,
@@ -30,6 +32,8 @@ from weighbridge.trust import (
     verify_revocations,
 )
 from weighbridge.trust.revocation import read_revocations
+
+SEEN = {"key": keyid("a"), "checkpoint": digest("c"), "policy": "p", "serial": 1, "id": digest("d")}
 
 
 class TestRevocationList:
@@ -237,23 +241,43 @@ class TestState:
                 pool.submit(update_state, path, now=NOW, revokers=[keyid(str(serial % 5))], serial=serial)
         assert load_state(path).serials == {keyid(str(number % 5)): number for number in range(36, 41)}
 
+    def test_a_file_from_before_decisions_were_remembered_is_read_and_continued(self, tmp_path: Path) -> None:
+        path = tmp_path / "state.json"
+        path.write_bytes(b'{"last_seen":null,"serials":{"%s":4},"version":1}' % keyid("a").encode())
+        assert load_state(path) == State(None, {keyid("a"): 4})
+        assert update_state(path, now=NOW) == load_state(path) == State(NOW, {keyid("a"): 4})
+
     @pytest.mark.parametrize(
         "data",
         [
             b"",
             b"{}",
-            b'{"last_seen":null,"serials":{},"version":2}',
-            b'{"last_seen":null,"serials":{"x":1},"version":1}',
-            b'{"last_seen":null,"serials":{"%s":0},"version":1}' % keyid("a").encode(),
-            b'{"last_seen":"today","serials":{},"version":1}',
-            b'{"last_seen":null,"last_seen":null,"serials":{},"version":1}',
+            b'{"decisions":[],"last_seen":null,"serials":{},"version":2}',
+            b'{"decisions":[],"last_seen":null,"serials":{"x":1},"version":1}',
+            b'{"decisions":[],"last_seen":null,"serials":{"%s":0},"version":1}' % keyid("a").encode(),
+            b'{"decisions":[],"last_seen":"today","serials":{},"version":1}',
+            b'{"decisions":[],"last_seen":null,"last_seen":null,"serials":{},"version":1}',
+            b'{"decisions":[{}],"last_seen":null,"serials":{},"version":1}',
+            *(
+                canonical.dumps({"decisions": decisions, "last_seen": None, "serials": {}, "version": 1})
+                for decisions in (
+                    [SEEN | {"serial": 0}],
+                    [SEEN | {"key": "x"}],
+                    [SEEN | {"id": "x"}],
+                    [SEEN | {"checkpoint": "x"}],
+                    [SEEN, SEEN],
+                    [SEEN, SEEN | {"serial": 5}],
+                )
+            ),
+            b"[" * 100_000,
         ],
     )
     def test_a_damaged_file_is_refused_and_kept(self, tmp_path: Path, data: bytes) -> None:
         path = tmp_path / "state.json"
         path.write_bytes(data)
-        with pytest.raises(InputError, match="damaged"):
+        with pytest.raises(InputError, match="damaged") as caught:
             load_state(path)
+        assert "delete it" in (caught.value.remedy or "")
         with pytest.raises(InputError, match="damaged"):
             update_state(path, now=NOW)
         assert path.read_bytes() == data
@@ -273,10 +297,33 @@ class TestState:
 
     def test_a_place_that_cannot_be_written(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        with pytest.raises(StorageError):
-            update_state(tmp_path / "file" / "state.json", now=NOW)
-        with pytest.raises(StorageError):
-            load_state(tmp_path / ("x" * 300))
+        for path, use in ((tmp_path / "file" / "state.json", partial(update_state, now=NOW)),
+                          (tmp_path / ("x" * 300), load_state)):  # fmt: skip
+            with pytest.raises(StorageError) as caught:
+                use(path)
+            assert "XDG_STATE_HOME" in (caught.value.remedy or "")
+
+    def test_remembers_the_latest_decision_of_each_key(self, tmp_path: Path) -> None:
+        path = tmp_path / "state.json"
+        first, second = decided(serial=1), decided(serial=2, supersedes=decided(serial=1).id)
+        both = decided("decider", "second", serial=2, supersedes=digest("another"))
+        for one in (second, first, both):
+            update_state(path, now=NOW, decision=one)
+        state = load_state(path)
+        asked = {"checkpoint": first.checkpoint, "policy": first.policy.name}
+        assert state.latest([keyid("decider")], **asked) == (2, second.id), "the first of two with one serial stays"
+        assert state.latest([keyid("second")], **asked) == (2, both.id)
+        assert state.latest([keyid("stranger")], **asked) == (0, None)
+        assert state.latest([keyid("decider")], **asked | {"policy": "other"}) == (0, None)
+        assert state.latest([keyid("decider")], **asked | {"checkpoint": digest("other")}) == (0, None)
+        check_latest(second, state, [keyid("decider")])
+        check_latest(first, state, [keyid("stranger")])
+        for old in (first, decided(serial=2, supersedes=digest("fork"))):
+            with pytest.raises(VerificationError, match="seen on this machine"):
+                check_latest(old, state, [keyid("decider")])
+
+    def test_a_draft_is_not_remembered(self, tmp_path: Path) -> None:
+        assert update_state(tmp_path / "state.json", now=NOW, decision=draft()).decisions == ()
 
 
 class TestClock:

@@ -19,6 +19,7 @@ from make_trust_fixtures import FOLDER
 from trust_world import decided, digest, draft
 from weighbridge import evidence
 from weighbridge.evidence import Calibration, Evidence, Finding, Observation, PlanRef, Question, SuiteRef
+from weighbridge.plan import Plan, Step
 from weighbridge.trust import dsse
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
@@ -75,6 +76,8 @@ def examples() -> Iterator[tuple[str, Any]]:
     yield "trust-file", yaml.safe_load((FOLDER / "trust.yaml").read_text())
     for record in (sampled(), exact()):
         yield "evidence", evidence.to_json(record)
+    asked = (Step(sampled().question, True, 50), Step(exact().question, False, None))
+    yield "plan", Plan(digest("policy"), digest("checkpoint"), asked).to_json()
 
 
 EXAMPLES = [pytest.param(name, value, id=f"{name}-{number}") for number, (name, value) in enumerate(examples())]

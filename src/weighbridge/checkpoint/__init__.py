@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.checkpoint.facts import Facts
-from weighbridge.checkpoint.files import list_bundle
+from weighbridge.checkpoint.files import check_folders, list_bundle
 from weighbridge.checkpoint.gguf_header import GgufHeader, read_gguf_header
 from weighbridge.checkpoint.hashing import hash_file, hash_files
 from weighbridge.checkpoint.manifest import FileEntry, Manifest
@@ -25,6 +25,7 @@ __all__ = [
     "Manifest",
     "Origin",
     "SafetensorsHeader",
+    "check_folders",
     "check_names",
     "convert_gguf",
     "hash_file",

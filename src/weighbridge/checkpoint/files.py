@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from weighbridge.checkpoint.names import check_name, check_names
-from weighbridge.errors import CheckpointError, StorageError, WeighbridgeError
+from weighbridge.errors import CheckpointError, WeighbridgeError
+from weighbridge.files import unreadable
 
 ORIGIN_FILE = "weighbridge-origin.json"
 
@@ -67,11 +69,26 @@ def list_bundle(root: Path, *, error: type[WeighbridgeError] = CheckpointError) 
     return found
 
 
+def check_folders(root: Path, names: Iterable[str], *, error: type[WeighbridgeError] = CheckpointError) -> None:
+    """Raises ``error`` for a folder below ``root`` in which none of the files ``names`` lies."""
+    needed = {parent for name in names for parent in PurePosixPath(name).parents}
+    for folder, _, _ in os.walk(root):
+        name = PurePosixPath(Path(folder).relative_to(root).as_posix())
+        if name not in needed:
+            raise error("an empty folder, which nothing vouches for", where=str(name), remedy="remove it")
+
+
 def list_files(root: Path, *, links: bool, error: type[WeighbridgeError] = CheckpointError) -> list[FoundFile]:
     """Every regular file below ``root``, sorted by name. ``links``: resolve symlinks, else refuse them."""
-    if not root.exists():
+    try:
+        there, folder = root.exists(), root.is_dir()
+    except OSError as cause:
+        raise unreadable(cause, where=str(root), error=error) from cause
+    except ValueError as cause:  # a null character
+        raise error(f"no path: {cause}", where=repr(str(root)), remedy="check the path") from cause
+    if not there:
         raise error("there is nothing here", where=str(root), remedy="check the path")
-    if not root.is_dir():
+    if not folder:
         raise error("not a folder", where=str(root), remedy="give the folder that holds config.json")
     base = root.resolve()
     walk = _Walk(base, links, error)
@@ -154,12 +171,12 @@ def _hub_blobs(base: Path) -> tuple[Path, ...]:
 
 
 def read_bytes(path: Path, *, limit: int, where: str) -> bytes:
-    """The content of a small file. Raises ``CheckpointError`` above ``limit`` bytes, ``StorageError`` if unreadable."""
+    """The content of a small file. Raises ``CheckpointError`` above ``limit`` bytes or if unreadable."""
     try:
         with path.open("rb") as stream:
             data = stream.read(limit + 1)
     except OSError as cause:
-        raise StorageError(f"cannot be read: {cause.strerror}", where=where, remedy="check its permissions") from cause
+        raise unreadable(cause, where=where, error=CheckpointError) from cause
     if len(data) > limit:
         raise CheckpointError(f"larger than {limit} bytes", where=where, remedy="this is no file of its kind")
     return data

@@ -15,7 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
-from weighbridge.errors import CheckpointError, StorageError
+from weighbridge.errors import CheckpointError
+from weighbridge.files import unreadable
 
 Value: TypeAlias = "bool | int | float | str | list[Any]"
 
@@ -110,13 +111,13 @@ class GgufHeader:
 
 
 def read_gguf_header(path: Path, *, where: str | None = None) -> GgufHeader:
-    """Read and check the header of the file at ``path``. Raises ``CheckpointError``, ``StorageError``."""
+    """Read and check the header of the file at ``path``. Raises ``CheckpointError``."""
     where = where or path.name
     try:
         with path.open("rb", buffering=1024 * 1024) as stream:
             return parse_gguf_header(stream, os.fstat(stream.fileno()).st_size, where=where)
     except OSError as cause:
-        raise StorageError(f"cannot be read: {cause.strerror}", where=where, remedy="check its permissions") from cause
+        raise unreadable(cause, where=where, error=CheckpointError) from cause
 
 
 def parse_gguf_header(stream: BinaryIO, size: int, *, where: str) -> GgufHeader:

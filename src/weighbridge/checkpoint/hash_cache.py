@@ -56,7 +56,8 @@ class HashCache:
         room = max(0, MAX_ENTRIES - len(fresh))
         entries = dict(list(kept.items())[-room:] if room else []) | fresh
         # Inodes and devices may exceed what a JSON number can hold exactly: integers travel as strings.
-        text = {path: [*map(str, entry[:5]), entry[5]] for path, entry in entries.items()}
+        # A path that is no text has no place in JSON: such a file is hashed each time.
+        text = {path: [*map(str, entry[:5]), entry[5]] for path, entry in entries.items() if _is_text(path)}
         data = canonical.dumps({"version": VERSION, "files": text})
         try:
             descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
@@ -69,6 +70,14 @@ class HashCache:
                 raise
         except OSError as cause:
             raise _unwritable(self._path, cause) from cause
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read(path: Path) -> dict[str, list[Any]]:

@@ -21,7 +21,8 @@ from pathlib import Path
 from weighbridge.checkpoint.files import FoundFile
 from weighbridge.checkpoint.hash_cache import HashCache
 from weighbridge.checkpoint.manifest import FileEntry, Manifest
-from weighbridge.errors import CheckpointError, StorageError
+from weighbridge.errors import CheckpointError
+from weighbridge.files import unreadable
 
 Progress = Callable[[int, int], None]
 
@@ -42,8 +43,8 @@ def hash_files(
 
     ``cache``: a JSON file that remembers hashes by (size, mtime, ctime, inode, device); read first, rewritten
     atomically at the end. ``progress(done, total)`` is called in bytes, from the calling thread, about ten times a
-    second and once at the end. Raises ``CheckpointError`` if a file changes meanwhile, ``StorageError`` if one
-    cannot be read.
+    second and once at the end. Raises ``CheckpointError`` if a file changes meanwhile or cannot be read,
+    ``StorageError`` if the disk fails.
     """
     total = sum(file.size for file in files)
     memory = HashCache.load(cache) if cache is not None else None
@@ -111,9 +112,7 @@ def _hash_file(file: FoundFile, counter: _Counter) -> str:
         finally:
             os.close(descriptor)
     except OSError as cause:
-        raise StorageError(
-            f"cannot be read: {cause.strerror or cause}", where=file.name, remedy="check its permissions and the disk"
-        ) from cause
+        raise unreadable(cause, where=file.name, error=CheckpointError) from cause
     return result
 
 

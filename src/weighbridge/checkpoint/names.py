@@ -10,10 +10,10 @@ import unicodedata
 from collections.abc import Iterable
 
 from weighbridge.errors import CheckpointError, WeighbridgeError
+from weighbridge.text import INVISIBLE
 
 MAX_PART_BYTES = 255
 MAX_NAME_BYTES = 4096
-_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def check_name(name: str, *, where: str | None = None, error: type[WeighbridgeError] = CheckpointError) -> None:
@@ -84,7 +84,7 @@ def _problem(name: str) -> str | None:
         return "is absolute"
     if "\\" in name:
         return "holds a backslash"
-    if any(unicodedata.category(character) in _INVISIBLE for character in name):
+    if any(unicodedata.category(character) in INVISIBLE for character in name):
         return "holds a control or invisible character"
     if unicodedata.normalize("NFC", name) != name:
         return "is not in Unicode normal form NFC"

@@ -48,7 +48,8 @@ def open_checkpoint(
 
     ``cache``: a file that remembers hashes, so that only what changed is hashed again. ``progress(done, total)``
     counts bytes: of a conversion first, then of hashing, each with its own total. Raises ``CheckpointError``: nothing
-    there, no config, no weights, malformed headers, a missing shard, links that escape; ``StorageError``: unreadable.
+    there, no config, no weights, malformed headers, a missing shard, links that escape, unreadable;
+    ``StorageError``: the disk fails.
     """
     path = Path(path)
     if path.is_file():

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge import canonical
-from weighbridge.errors import CheckpointError, StorageError
+from weighbridge.errors import CheckpointError
+from weighbridge.files import unreadable
 
 MAX_HEADER_BYTES = 100_000_000  # the reference implementation's own limit
 MAX_DIMENSIONS = 16
@@ -78,7 +79,7 @@ class SafetensorsHeader:
 
 
 def read_safetensors_header(path: Path, *, where: str | None = None) -> SafetensorsHeader:
-    """Read and check the header of the file at ``path``. Raises ``CheckpointError``, ``StorageError``."""
+    """Read and check the header of the file at ``path``. Raises ``CheckpointError``."""
     where = where or path.name
     try:
         with path.open("rb") as stream:
@@ -86,7 +87,7 @@ def read_safetensors_header(path: Path, *, where: str | None = None) -> Safetens
             length = header_length(stream.read(8), size, where=where)
             return parse_safetensors_header(stream.read(length), size, where=where)
     except OSError as cause:
-        raise StorageError(f"cannot be read: {cause.strerror}", where=where, remedy="check its permissions") from cause
+        raise unreadable(cause, where=where, error=CheckpointError) from cause
 
 
 def header_length(prefix: bytes, size: int, *, where: str) -> int:

@@ -92,7 +92,7 @@ def read_index(path: Path) -> dict[str, set[str]]:
 
 
 def read_json(path: Path, *, where: str) -> dict[str, Any]:
-    """A JSON object, read strictly. Raises ``CheckpointError``, ``StorageError``."""
+    """A JSON object, read strictly. Raises ``CheckpointError``."""
     value = canonical.loads(read_bytes(path, limit=MAX_JSON_BYTES, where=where), where=where, error=CheckpointError)
     if not isinstance(value, dict):
         raise CheckpointError("not a JSON object", where=where)

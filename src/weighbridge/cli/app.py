@@ -8,13 +8,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import sys
 import traceback
 
 import click
 
 from weighbridge.errors import WeighbridgeError
+from weighbridge.files import unreadable
 
 COMMANDS = {
     "weigh": "Plan, measure and decide: which tier may this checkpoint have?",
@@ -27,6 +30,12 @@ COMMANDS = {
     "signer": "Make and show signing keys.",
     "revoke": "Sign a list of revoked decisions and keys.",
     "evidence": "List and show stored evidence.",
+    "serve": "Serve decided models behind a metered API.",
+    "keys": "Make, list, rotate and revoke API keys; limit what projects spend.",
+    "ledger": "Back up, restore, migrate, check and correct the ledger of a gateway.",
+    "usage": "Sum up what was used, by project, key, model, day.",
+    "invoice": "Show, issue and print the invoice of a project for a month.",
+    "reconcile": "Do the ledger's rows, counters and invoices agree, and the engines?",
 }
 INTERRUPTED = 130
 
@@ -87,7 +96,16 @@ def run(arguments: list[str]) -> int:
         sys.stdout = None
         return 0
     except OSError as error:
-        return fail(as_json, error.strerror or str(error), code=1, where=str(error.filename or ""), kind="OSError")
+        # What is written and what is read is wrapped where it happens: this is a look at a path that was named.
+        wrapped = unreadable(error, where=os.fsdecode(error.filename or ""))
+        return fail(
+            as_json,
+            error.strerror or str(error),
+            code=wrapped.exit_code,
+            where=wrapped.where,
+            remedy=wrapped.remedy,
+            kind=type(wrapped).__name__,
+        )
     except Exception as error:
         traceback.print_exc()
         return fail(as_json, f"a defect: {type(error).__name__}: {error}", code=1, kind="defect")
@@ -97,6 +115,12 @@ def fail(
     as_json: bool, message: str, *, code: int, kind: str, where: str | None = None, remedy: str | None = None
 ) -> int:
     """Say what went wrong, where, and what to do; returns ``code``."""
+    with contextlib.suppress(OSError):  # nobody can be told, as on a full disk: the exit code still says it
+        _say(as_json, message, code=code, kind=kind, where=where, remedy=remedy)
+    return code
+
+
+def _say(as_json: bool, message: str, *, code: int, kind: str, where: str | None, remedy: str | None) -> None:
     if as_json:
         import json
 
@@ -104,7 +128,8 @@ def fail(
         click.echo(json.dumps({"error": error}))
     else:
         click.secho("error: ", fg="red", bold=True, nl=False, err=True)
-        click.echo(f"{where}: {message}" if where else message, err=True)
+        from weighbridge.text import visible
+
+        click.echo(visible(f"{where}: {message}" if where else message), err=True)
         if remedy:
-            click.echo(f"  -> {remedy}", err=True)
-    return code
+            click.echo(visible(f"  -> {remedy}"), err=True)

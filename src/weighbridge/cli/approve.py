@@ -36,12 +36,25 @@ def command(
     """
     from weighbridge.api import now
     from weighbridge.files import read, write_atomic
-    from weighbridge.trust import dsse, load_decision, load_trust, make_approval, read_decision_unverified, sign
+    from weighbridge.trust import (
+        check_latest,
+        dsse,
+        load_decision,
+        load_state,
+        load_trust,
+        make_approval,
+        read_decision_unverified,
+        sign,
+        update_state,
+    )
     from weighbridge.trust.decisions import is_draft
 
     at = now().replace(microsecond=0)
     if trust_file is not None:
-        decision = load_decision(decision_file, load_trust(trust_file))
+        trust = load_trust(trust_file)
+        decision = load_decision(decision_file, trust)
+        check_latest(decision, load_state(options.state_path()), trust.keyids("decider"))
+        update_state(options.state_path(), now=at, decision=decision)
     else:
         decision = read_decision_unverified(decision_file)
         data = read(decision_file)
@@ -61,6 +74,7 @@ def command(
         "action": action,
         "expires_at": expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "decision_signature_checked": trust_file is not None,
+        "own_decision": signer.public.keyid in decision.signers,
     }
     options.emit(as_json, value, lambda: _print(value))
     return 0
@@ -70,4 +84,7 @@ def _print(value: dict[str, object]) -> None:
     click.echo(f"approved: {value['action']}, decision {value['decision']}, until {value['expires_at']}")
     if not value["decision_signature_checked"]:
         click.secho("the decision's own signature was not checked: give --trust FILE", fg="yellow")
+    if value["own_decision"]:
+        warning = "this key signed the decision too: such an approval counts only under a policy with self_approval"
+        click.secho(warning, fg="yellow")
     click.echo(f"approval: {value['approval']}")

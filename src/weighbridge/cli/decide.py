@@ -45,5 +45,6 @@ def command(
         out=out,
         key=None if key is None else options.load_signer(key),
         trust=None if trust_file is None else load_trust(trust_file),
+        state_path=options.state_path(),
     )
     return show.outcome(outcome, require, as_json)

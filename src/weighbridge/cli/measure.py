@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 import click
 
 from weighbridge.cli import options, progress, show
-from weighbridge.errors import StorageError
+from weighbridge.files import unwritable
 from weighbridge.summary import summarise
 
 if TYPE_CHECKING:
     from weighbridge.assemble import Setup
     from weighbridge.evidence import Evidence
-    from weighbridge.measures.interface import Answer, SampledMeasure
+    from weighbridge.measures.interface import Answer, ExactMeasure, SampledMeasure
 
 
 @click.command("measure")
 @click.argument("measure", metavar="MEASURE")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--suite", "suite_name", metavar="SUITE", help="A suite: general, unsafe, harmless, a file, or lm-eval:NAME."
 )
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", help="The first N items in file order, as in lm-eval."
 )
-@click.option("--precision", type=click.FloatRange(0, 1, min_open=True), default=0.1, show_default=True,
+@click.option("--precision", type=options.Finite(0, 1, min_open=True), default=0.1, show_default=True,
               help="Otherwise stop once every interval is at most this wide to either side.")  # fmt: skip
 @click.option("--samples", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Write one line an item.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.json", help="Write the evidence.")
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @options.json_option
 def command(
     measure: str,
-    path: Path,
+    path: Path | None,
     suite_name: str | None,
     complete: bool,
     limit: int | None,
@@ -49,50 +49,84 @@ def command(
     setup: Setup,
     as_json: bool,
 ) -> int:
-    """Run MEASURE (integrity, licensing, capability, safety) on the checkpoint at PATH, without a policy.
+    """Run MEASURE (integrity, licensing, economics, capability, safety) on the checkpoint at PATH, without a policy.
 
     Sampled measures ask items in a seeded random order until the interval is narrow enough; --complete asks every
-    item. Evidence of --limit satisfies no requirement, since nobody drew those items at random.
+    item. Evidence of --limit satisfies no requirement, since nobody drew those items at random. Economics reads a
+    billing period (--usage) and, without PATH, takes the checkpoint that the file is about.
 
     \b
     Example:
       weighbridge measure capability ./my-model --suite general --samples samples.jsonl
       weighbridge measure capability ./my-model --suite lm-eval:my_task --lm-eval-tasks ./tasks --complete
+      weighbridge measure economics.revenue ./my-model --usage november.csv
     """
-    from weighbridge import canonical
     from weighbridge.api import now, open_checkpoint
-    from weighbridge.assemble import Workbench
-    from weighbridge.evidence import to_json
-    from weighbridge.files import write_atomic
+    from weighbridge.assemble import Workbench, needed_usage
     from weighbridge.metrics import METRICS
     from weighbridge.suites.resolve import resolve_suite
     from weighbridge.times import format_time
 
     if complete and limit is not None:
         raise click.UsageError("--complete and --limit exclude each other")
+    if measure in METRICS:  # a metric stands for its measure
+        measure = METRICS[measure].measure
     kinds = {metric.measure: metric.kind for metric in METRICS.values()}
     if measure not in kinds:
         raise click.UsageError(f"unknown measure {measure!r}; known: {', '.join(sorted(kinds))}")
     if (kinds[measure] == "sampled") != (suite_name is not None):
         needs = "needs --suite" if suite_name is None else "takes no --suite"
         raise click.UsageError(f"{measure} {needs}")
+    if suite_name is None and (complete or limit is not None or samples is not None):
+        raise click.UsageError(f"{measure} has no items: it takes no --complete, --limit and --samples")
+    for path_given in (samples, out):  # now, not after hours of measuring
+        if path_given is not None and not path_given.absolute().parent.is_dir():
+            raise click.UsageError(f"there is no folder {path_given.parent} to write into")
+    if path is None:
+        if measure != "economics":
+            raise click.UsageError("Missing argument 'PATH'.")
+        from weighbridge.measures.economics import Economics
+
+        return _finish(Economics(None, needed_usage(setup)).examine(made=format_time(now())), out, as_json)
     with progress.bytes_bar("hashing", as_json) as hashed:
         checkpoint = open_checkpoint(path, options.scratch(path), progress=hashed)
     bench = Workbench(checkpoint, setup)
     try:
         if suite_name is None:
-            record = bench.exact(measure).examine(made=format_time(now()))
+            record = _examine(bench.exact(measure), as_json)
         else:
             suite = resolve_suite(suite_name, lm_eval_tasks=setup.lm_eval_tasks)
             asked = bench.sampled(measure, suite, limit=limit, complete=complete)
             record = _ask(asked, complete, limit, precision, samples, as_json)
     finally:
         bench.close()
+    return _finish(record, out, as_json)
+
+
+def _finish(record: Evidence, out: Path | None, as_json: bool) -> int:
+    from weighbridge import canonical
+    from weighbridge.evidence import to_json
+    from weighbridge.files import write_atomic
+
     if out is not None:
         write_atomic(out, canonical.dumps(to_json(record)))
     value = summarise(record)
     options.emit(as_json, value, lambda: show.summary(value))
     return 0
+
+
+def _examine(measure: ExactMeasure, quiet: bool) -> Evidence:
+    """Look at everything once."""
+    from weighbridge.api import now
+    from weighbridge.asking import Progress
+    from weighbridge.times import format_time
+
+    start = time.monotonic()
+    with progress.listener(quiet) as listen:
+        listen(Progress(measure.question, 0, 0, 0.0, 0, working=True))
+        record = measure.examine(made=format_time(now()))
+        listen(Progress(measure.question, 0, 0, time.monotonic() - start, 0, (), "settled"))
+    return record
 
 
 def _ask(
@@ -122,12 +156,13 @@ def _ask(
             cost={"seconds": round(time.monotonic() - start, 3), "tokens": float(measure.tokens)},
         )
 
-    def progressed(end: End | None = None) -> None:
-        seconds = time.monotonic() - start
-        listen(Progress(measure.question, len(kept), measure.suite.ref.items, seconds, measure.tokens, (), end))
+    def progressed(end: End | None = None, *, working: bool = False) -> None:
+        seconds, of = time.monotonic() - start, measure.suite.ref.items
+        listen(Progress(measure.question, len(kept), of, seconds, measure.tokens, (), end, working))
 
-    end: End = "exhausted"
+    end: End = "all items asked"
     with _lines(samples) as write, progress.listener(quiet) as listen:
+        progressed(working=True)
         for number, answers in enumerate(measure.ask([clusters[name] for name in order]), start=1):
             kept += [answer.observation for answer in answers]
             write(answers)
@@ -166,6 +201,6 @@ def _lines(path: Path | None) -> Iterator[Callable[[Sequence[Answer]], None]]:
             yield write
         partial.replace(path)
     except OSError as cause:
-        raise StorageError(f"cannot be written: {cause.strerror}", where=str(path)) from cause
+        raise unwritable(cause, path) from cause
     finally:
         partial.unlink(missing_ok=True)

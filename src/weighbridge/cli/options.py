@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -14,12 +15,25 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from weighbridge.errors import InputError
+
 if TYPE_CHECKING:
     from weighbridge.trust import PrivateKey
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 PASSPHRASE_VARIABLE = "WEIGHBRIDGE_KEY_PASSPHRASE"
+
+
+class Finite(click.FloatRange):
+    """A range of numbers: neither NaN, which is in every range, nor infinity."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines instead of text.")
 sign_option = click.option(
@@ -70,6 +84,7 @@ def setup_options(command: Callable[..., int]) -> Callable[..., int]:
         click.option("--lm-eval-tasks", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
                      help="A folder with more lm-eval tasks."),
         click.option("--lineage", type=file, metavar="FILE", help="A statement of the checkpoint's parents."),
+        click.option("--usage", type=file, metavar="FILE", help="A closed billing period, for economics."),
         click.option("--system", metavar="TEXT", help="A system prompt for safety prompts."),
         click.option("--max-tokens", type=click.IntRange(1, 4096), default=64, show_default=True,
                      help="Tokens of a response to a safety prompt."),
@@ -116,6 +131,8 @@ def new_passphrase() -> str:
     given = os.environ.get(PASSPHRASE_VARIABLE)
     if given is not None:
         return given
+    if not sys.stdin.isatty():
+        raise InputError("there is nobody to ask for a passphrase", remedy=f"set {PASSPHRASE_VARIABLE}")
     answer: str = click.prompt("passphrase", hide_input=True, confirmation_prompt=True, err=True)
     return answer
 

@@ -9,6 +9,7 @@ import click
 from weighbridge.cli import options, show
 from weighbridge.policy import TIERS, Policy
 from weighbridge.requirements import Bound, Requirement
+from weighbridge.text import visible
 
 
 @click.group("policy")
@@ -68,7 +69,14 @@ def _line(line: Requirement, indent: int) -> None:
         threshold = format(line.threshold, "f")
         shown = {"metric": line.metric, "suite": line.suite, "direction": line.direction, "threshold": threshold}
         click.echo(" " * indent + show.requirement(shown))
+        _why(line.why, indent)
         return
     click.echo(" " * indent + line.join)
+    _why(line.why, indent)
     for branch in line.branches:
         _line(branch, indent + 2)
+
+
+def _why(why: str, indent: int) -> None:
+    if why:
+        click.echo(" " * (indent + 2) + " ".join(visible(why).split()))

@@ -25,6 +25,12 @@ def narrowed(progress: Progress) -> str:
     return ""
 
 
+def state(progress: Progress) -> str:
+    """What is known of a question, how it ended, or that somebody is at work on it."""
+    idle = "working" if progress.working else "" if progress.items else "waiting"
+    return " ".join(part for part in (narrowed(progress), progress.end or idle) if part)
+
+
 @contextmanager
 def listener(quiet: bool) -> Iterator[Callable[[Progress], None]]:
     """What listens to a weighing: bars on a terminal, a line a question elsewhere, nothing if ``quiet``."""
@@ -66,12 +72,11 @@ def _bars() -> Iterator[Callable[[Progress], None]]:
         def listen(progress: Progress) -> None:
             digest = progress.question.digest
             if digest not in tasks:
-                tasks[digest] = bars.add_task(label(progress.question), total=progress.of or 1, rate="", state="")
+                tasks[digest] = bars.add_task(label(progress.question), total=progress.of or None, rate="", state="")
             rate = f"{progress.tokens / progress.seconds:.0f} tokens/s" if progress.tokens and progress.seconds else ""
-            state = " ".join(part for part in (narrowed(progress), progress.end or "") if part)
-            done = progress.items if progress.of else int(progress.end is not None)
-            bars.update(tasks[digest], completed=done, rate=rate, state=state)
+            bars.update(tasks[digest], completed=progress.items, rate=rate, state=state(progress))
             if progress.end is not None:
+                bars.update(tasks[digest], total=progress.of or 1, completed=progress.items if progress.of else 1)
                 bars.stop_task(tasks[digest])
 
         yield listen

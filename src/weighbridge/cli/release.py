@@ -9,13 +9,32 @@ import click
 from weighbridge.cli import options, progress
 
 
-@click.command("release")
+class _SeveralFiles(click.Command):
+    """``--approval`` takes as many files as follow it, so that a shell's ``approval-*.json`` may stand there."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        taking = False
+        for place, word in enumerate(args):
+            # The word after an option's name is its value; DIR, the one argument, is a folder and no approval.
+            taking = word == "--approval" or (taking and not word.startswith("-") and not Path(word).is_dir())
+            more = taking and word != "--approval" and args[place - 1] != "--approval"
+            spread += ["--approval", word] if more else [word]
+        return super().parse_args(ctx, spread)
+
+
+@click.command("release", cls=_SeveralFiles)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--checkpoint", "path", required=True, type=click.Path(path_type=Path), metavar="PATH", help="What was weighed."
 )
 @click.option(
-    "--approval", "approvals", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="Repeatable."
+    "--approval",
+    "approvals",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE...",
+    help="Signed approvals.",
 )
 @click.option(
     "--to", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The bundle to write; must not exist."
@@ -42,7 +61,7 @@ def command(
 
     \b
     Example:
-      weighbridge release ./weighing --checkpoint ./my-model --approval ./weighing/approval-1a2b.json \\
+      weighbridge release ./weighing --checkpoint ./my-model --approval ./weighing/approval-*.json \\
         --to ./bundle --sign publisher.key --trust trust.yaml
     """
     from weighbridge import api

@@ -11,6 +11,7 @@ import click
 from weighbridge.cli.options import emit
 from weighbridge.errors import StricterThanRequired, UndecidedInTheWay
 from weighbridge.policy import TIERS
+from weighbridge.text import visible
 
 if TYPE_CHECKING:
     from weighbridge.api import Outcome
@@ -50,12 +51,12 @@ def line(verdict: Mapping[str, Any], indent: int) -> None:
     click.echo(" " * indent, nl=False)
     mark(verdict["outcome"], 10)
     if verdict["join"]:
-        click.echo(verdict["reason"])
+        click.echo(visible(verdict["reason"]))
         for branch in verdict["branches"]:
             line(branch, indent + 2)
         return
     click.echo(f" {requirement(verdict)}")
-    click.echo(" " * (indent + 11) + verdict["reason"])
+    click.echo(" " * (indent + 11) + visible(verdict["reason"]))
 
 
 def requirement(verdict: Mapping[str, Any]) -> str:
@@ -92,7 +93,7 @@ def exit_code(judged: Judgement, require: str | None) -> int:
 def _outcome(value: Mapping[str, Any]) -> None:
     judgement(value["judgement"])
     for problem in value["problems"].values():
-        click.secho(f"broken: {problem}", fg="red")
+        click.secho(visible(f"broken: {problem}"), fg="red")
     signed = "signed" if value["signed"] else "a draft, which nothing carries out: sign it with --sign KEY"
     click.echo(f"decision {value['decision']} ({signed})")
     click.echo(f"report: {Path(value['folder']) / 'report.html'}")
@@ -103,14 +104,15 @@ def summary(value: Mapping[str, Any]) -> None:
     suite = f" on {value['suite']}" if value["suite"] else ""
     click.secho(f"{value['measure']}{suite}", bold=True)
     for name, count in value.get("counts", {}).items():
-        click.echo(f"  {name}: {value['undecided'].get(name) or count}")
+        click.echo(visible(f"  {name}: {value['undecided'].get(name) or count}"))
     for finding in value.get("findings", ()):
-        click.echo(f"    {finding['code']}  {finding['where']}: {finding['message']}")
+        click.echo(visible(f"    {finding['code']}  {finding['where']}: {finding['message']}"))
     for name, metric in value.get("metrics", {}).items():
         estimate = "none" if metric["estimate"] is None else f"{float(metric['estimate']):.4f}"
         low, high = metric["interval"] or (None, None)
         interval = f", 95 % between {float(low):.4f} and {float(high):.4f}" if low and high else ", no interval"
-        click.echo(f"  {name}: {estimate}{interval}")
+        reason = f": undecided, {metric['undecided']}" if "undecided" in metric else ""
+        click.echo(f"  {name}: {estimate}{interval}{reason}")
     if value["suite"]:
         failed = f", {value['failed']} failed" if value["failed"] else ""
         click.echo(f"  {value['items']} of {value['suite_items']} items asked ({value['asked']}){failed}")

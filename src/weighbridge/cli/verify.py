@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from weighbridge.cli import options, progress
+from weighbridge.errors import UndecidedInTheWay
 
 if TYPE_CHECKING:
     from weighbridge.assemble import Setup
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 @click.option("--policy", "policy_source", metavar="FILE", help="Your own policy: would it have opened this, too?")
 @options.revocations_option
 @click.option("--remeasure", type=click.IntRange(min=1), metavar="N", help="Ask N items of every suite at hand again.")
+@click.option("--suite", "suites", multiple=True, metavar="NAME=FILE", help="With --remeasure: your copy of a suite.")
 @options.setup_options
 @options.json_option
 def command(
@@ -27,6 +29,7 @@ def command(
     policy_source: str | None,
     revocations: Path | None,
     remeasure: int | None,
+    suites: tuple[str, ...],
     setup: Setup,
     as_json: bool,
 ) -> int:
@@ -35,24 +38,33 @@ def command(
     Stops at the first thing that is wrong and says which file. A key found in the bundle is never trusted: without
     --trust the best answer is "intact, signer unknown" (exit code 7). Needs no network.
 
+    With --remeasure, items of the built-in suites are asked again, and of those that your own --policy names or that
+    --suite gives (NAME=lm-eval:TASK for lm-eval's). If none can be asked, the exit code is 4.
+
     \b
     Example:
       weighbridge verify ./bundle --trust trust.yaml --revocations revocations.json
+      weighbridge verify ./bundle --trust trust.yaml --remeasure 20 --suite reading=./tasks/reading.yaml
     """
     from weighbridge import api
 
+    sources = _sources(suites)
+    if sources and remeasure is None:
+        raise click.UsageError("--suite says where --remeasure finds a suite, and means nothing without it")
+    own = None if policy_source is None else api.load_policy(policy_source)
     with progress.bytes_bar("hashing", as_json) as hashed:
         verified = api.verify(
             bundle,
             trust_file=trust_file,
-            policy=None if policy_source is None else api.load_policy(policy_source),
+            policy=own,
             revocations=revocations,
             state_path=options.state_path(),
             progress=hashed,
         )
     again = []
     if remeasure is not None:
-        again = api.remeasure(verified, remeasure, setup)
+        again = api.remeasure(verified, remeasure, setup, policy=own, suites=sources)
+    nothing = remeasure is not None and not any(one.asked for one in again)
     value = {
         "bundle": str(bundle),
         "valid": True,
@@ -63,7 +75,7 @@ def command(
         "deciders": list(verified.decision.signers),
         "approvers": list(verified.approvers),
         "own_policy": None if verified.own is None else verified.own.tier,
-        "notes": list(verified.notes),
+        "notes": [*verified.notes, *(["no item could be asked again"] if nothing else [])],
         "remeasured": [
             {
                 "measure": one.measure,
@@ -76,7 +88,16 @@ def command(
         ],
     }
     options.emit(as_json, value, lambda: _print(value))
-    return 0
+    return UndecidedInTheWay.exit_code if nothing else 0
+
+
+def _sources(given: tuple[str, ...]) -> dict[str, str]:
+    """Name -> file or ``lm-eval:NAME``, from what stands after --suite."""
+    pairs = [one.partition("=") for one in given]
+    for (name, _, source), one in zip(pairs, given, strict=True):
+        if not name or not source:
+            raise click.UsageError(f"--suite {one}: expected NAME=FILE")
+    return {name: source for name, _, source in pairs}
 
 
 def _print(value: dict[str, Any]) -> None:

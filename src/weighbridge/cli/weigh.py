@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Where to write.  [default: weighing-NAME]")
 @options.sign_option
 @click.option("--require", type=click.Choice([*TIERS]), help="Exit with 3 or 4 unless this tier is granted.")
-@click.option("--budget", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Time for measuring.")
+@click.option("--budget", type=options.Finite(min=0, min_open=True), metavar="SECONDS", help="Time for measuring.")
 @click.option("--plan", "plan_only", is_flag=True, help="Show what would run, with an estimate of time, and stop.")
 @options.trust_option(required=False)
 @options.setup_options
@@ -52,9 +52,10 @@ def command(
 
     policy = api.load_policy(policy_source)
     signer = None if key is None else options.load_signer(key)
-    folder = out or Path(f"weighing-{path.resolve().stem}")
+    folder = out or _default_folder(path)
+    cache = options.scratch(path) if plan_only and not folder.exists() else folder  # a plan leaves nothing behind
     with progress.bytes_bar("hashing", as_json) as hashed:
-        checkpoint = api.open_checkpoint(path, folder, progress=hashed)
+        checkpoint = api.open_checkpoint(path, cache, progress=hashed)
     if plan_only:
         plan, seconds = api.plan(checkpoint, policy, setup)
         options.emit(as_json, {"plan": plan.to_json(), "seconds": seconds}, lambda: print_plan(plan, seconds))
@@ -62,13 +63,27 @@ def command(
     trust = None if trust_file is None else load_trust(trust_file)
     with progress.listener(as_json) as listen:
         outcome = api.weigh(
-            checkpoint, policy, folder, key=signer, trust=trust, budget=budget, setup=setup, listen=listen
+            checkpoint,
+            policy,
+            folder,
+            key=signer,
+            trust=trust,
+            budget=budget,
+            setup=setup,
+            state_path=options.state_path(),
+            listen=listen,
         )
     return show.outcome(outcome, require, as_json)
 
 
+def _default_folder(path: Path) -> Path:
+    """``weighing-NAME``, the name whole: ``Llama-3.1-8B`` and ``Llama-3.2-1B`` get folders of their own."""
+    name = path.resolve().name
+    return Path(f"weighing-{name[:-5] if name.lower().endswith('.gguf') else name}")
+
+
 def print_plan(plan: Plan, estimates: list[float]) -> None:
-    """Print the steps of a plan with the seconds that each may take at most."""
+    """Print the steps of a plan with the seconds that each takes, roughly, if all its items are asked."""
     click.echo(f"plan {plan.digest}")
     for step, seconds in zip(plan.steps, estimates, strict=True):
         suite = step.question.suite
@@ -76,8 +91,8 @@ def print_plan(plan: Plan, estimates: list[float]) -> None:
             f"at most {min(step.items or suite.items, suite.items)} of {suite.items} items" if suite else "all files"
         )
         named = "" if step.named or suite is None else "; last, since no requirement names it"
-        click.echo(f"  {progress.label(step.question):24} {items}, at most about {_duration(seconds)}{named}")
-    click.echo(f"at most about {_duration(sum(estimates))}; a measure stops as soon as its requirements are settled")
+        click.echo(f"  {progress.label(step.question):24} {items}, about {_duration(seconds)}{named}")
+    click.echo(f"about {_duration(sum(estimates))}; a measure stops as soon as its requirements are settled")
 
 
 def _duration(seconds: float) -> str:

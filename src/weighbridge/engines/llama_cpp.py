@@ -2,7 +2,8 @@
 
 The engine reads exactly one file, names it with its digest in its settings, and refuses to go on where the file
 changed between hashing and loading. It does not score: llama.cpp's server gives no log-likelihoods of a given
-continuation. Converted checkpoints are scored by the torch engine.
+continuation. Converted checkpoints are scored by the torch engine. Nor does llama.cpp render the file's chat template,
+which it would do within this process and without bounds, even while loading: ``ChatTemplate`` does.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from typing import Any
 
 from weighbridge.canonical import Json
 from weighbridge.checkpoint import hash_file
+from weighbridge.checkpoint.gguf_header import GgufHeader, read_gguf_header
+from weighbridge.engines.chat_template import ChatTemplate
 from weighbridge.engines.interface import Decoding
 from weighbridge.errors import CheckpointError, EngineError
 
 _MAGIC = b"GGUF"
+_SPECIAL = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 
 
 def settings_for(gguf: Path, *, context: int = 2048, parallel: int = 4) -> dict[str, Json]:
@@ -60,9 +64,12 @@ class LlamaCppEngine:
         before = _identity(gguf)
         self._settings = settings_for(gguf, context=context, parallel=parallel)
         self._server = _load(gguf, context, parallel, threads)
+        header = read_gguf_header(gguf)
         if _identity(gguf) != before:
             raise EngineError("the file changed while it was loaded", where=str(gguf), remedy="weigh it again")
         self._gguf = gguf
+        self._specials = _special_tokens(header)
+        self._template = _chat_template(gguf, header, self._specials)
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="llama")
         self._tokens = 0
         # One token, so that the server's loop surely runs: closing a server whose loop has not begun waits for ever.
@@ -83,6 +90,8 @@ class LlamaCppEngine:
 
     def close(self) -> None:
         self._pool.shutdown()
+        if self._template is not None:
+            self._template.close()
         self._server = None
 
     def complete(self, contexts: Sequence[str], *, until: Sequence[str], max_tokens: int) -> list[str]:
@@ -92,15 +101,27 @@ class LlamaCppEngine:
 
     def chat(self, prompts: Sequence[str], decoding: Decoding) -> list[str]:
         """Responses under the chat template that the file carries. Raises ``EngineError``."""
-        system = [] if decoding.system is None else [{"role": "system", "content": decoding.system}]
+        if self._server is None:
+            raise EngineError("the engine is closed", where=str(self._gguf))
+        if self._template is None:
+            raise EngineError(
+                "the file has no chat template",
+                where=str(self._gguf),
+                remedy="measure it as a base model, or add the template",
+            )
         requests = [
             {
-                "messages": [*system, {"role": "user", "content": prompt}],
+                "prompt": self._once_begun(self._template.turn(prompt, decoding)),
                 **_sampling(decoding.max_tokens, decoding.until),
             }
             for prompt in prompts
         ]
-        return self._run("handle_chat_completions", requests, lambda choice: choice["message"]["content"])
+        return self._run("handle_completions", requests, lambda choice: choice["text"])
+
+    def _once_begun(self, text: str) -> str | list[int | str]:
+        """A template may write the BOS that llama.cpp may add too: given as a token, it is not added again."""
+        token, written = self._specials.get("bos_token", (0, ""))
+        return [token, text.removeprefix(written)] if written and text.startswith(written) else text
 
     def _run(
         self, method: str, requests: Sequence[Mapping[str, Any]], text_of: Callable[[Any], str | None]
@@ -122,6 +143,23 @@ class LlamaCppEngine:
             return text_of(reply["choices"][0]) or ""
 
         return list(self._pool.map(ask, requests))
+
+
+def _special_tokens(header: GgufHeader) -> dict[str, tuple[int, str]]:
+    """Jinja's name of each special token -> its number and text."""
+    texts = header.metadata.get("tokenizer.ggml.tokens")
+    result = {}
+    for name, key in _SPECIAL.items():
+        number = header.metadata.get(f"tokenizer.ggml.{key}_token_id")
+        if isinstance(number, int) and isinstance(texts, Sequence) and 0 <= number < len(texts):
+            result[name] = (number, str(texts[number]))
+    return result
+
+
+def _chat_template(gguf: Path, header: GgufHeader, specials: Mapping[str, tuple[int, str]]) -> ChatTemplate | None:
+    source = header.templates().get("default")
+    texts = {name: text for name, (_, text) in specials.items()}
+    return ChatTemplate(source, texts, where=f"{gguf} at tokenizer.chat_template") if source else None
 
 
 def producer() -> dict[str, str]:
@@ -164,8 +202,8 @@ def _load(gguf: Path, context: int, parallel: int, threads: int | None) -> Any:
     params.kv_unified = False  # each sequence has its own share of the context
     params.warmup = False
     params.verbosity = 0
-    params.use_jinja = True
-    params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_NONE
+    params.use_jinja = False
+    params.chat_template = "chatml"  # instead of the file's own, which would be run while loading; not used
     if threads is not None:
         params.cpuparams.n_threads = threads
         params.cpuparams_batch.n_threads = threads

@@ -99,7 +99,7 @@ class LeanModel:
                 continue
             both = _product(normed, layer.gate_up, layer.gate_up_bias)
             width = both.shape[1] // 2
-            inner = functional.silu(both[:, :width]).mul_(both[:, width:])
+            inner = functional.silu(both[:, :width], inplace=True).mul_(both[:, width:])
             _add_product(state, inner, layer.down, layer.down_bias)
         return state
 

@@ -52,7 +52,21 @@ def score_rows(model: LeanModel, state: Tensor, wanted: Wanted) -> tuple[Tensor,
             rows = logits[inner : inner + _SOFTMAX_ROWS].log_softmax(dim=-1)
             last = bisect_left(wanted.row, start + inner + rows.shape[0], first)
             row = torch.tensor(wanted.row[first:last], device=device) - (start + inner)
-            likelihoods.append(rows[row, target[first:last]])
-            greedy.append(rows.max(dim=-1).indices[row] == target[first:last])
+            found = rows[row, target[first:last]]
+            likelihoods.append(found)
+            greedy.append(_greedy(rows, row, target[first:last], found))
             first = last
     return torch.cat(likelihoods), torch.cat(greedy)
+
+
+def _greedy(rows: Tensor, row: Tensor, target: Tensor, found: Tensor) -> Tensor:
+    """Whether each target is the first of its row's largest. ``found`` are the targets' values.
+
+    A row's largest value takes a fraction of the time of its place, which is asked for the few rows only where the
+    target has that value: among equals, the first counts.
+    """
+    greedy = rows.amax(dim=-1)[row] == found
+    equal = greedy.nonzero()[:, 0]
+    if len(equal):
+        greedy[equal] = rows[row[equal]].argmax(dim=-1) == target[equal]
+    return greedy

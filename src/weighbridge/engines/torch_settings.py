@@ -118,6 +118,12 @@ def resolve_device(device: str) -> str:
     return "cuda" if _cuda_seems_present() and _torch_has_cuda() else "cpu"
 
 
+def check_device(device: str) -> None:
+    """Raises ``InputError`` where ``cuda`` is asked for and torch finds none. Imports torch for ``cuda`` alone."""
+    if device.partition(":")[0] == "cuda" and not _torch_has_cuda():
+        raise InputError("torch finds no CUDA device", where="--device", remedy="use device auto or cpu")
+
+
 def mode_for(config: Mapping[str, Any], max_length: int) -> Mode:
     """Whether a model of this config can be scored as a prefix tree, and up to which length. Fails closed."""
     kind = config.get("model_type")

@@ -23,8 +23,9 @@ _COUNTS = ("true_positive", "false_negative", "false_positive", "true_negative")
 _SHIPPED = "refusal_calibration.json"
 
 
-def load_calibrations(path: Path | None, judge: Mapping[str, Json], max_tokens: int) -> dict[str, Calibration]:
-    """Metric field -> counts for responses of at most ``max_tokens`` tokens; ``path`` None reads the shipped file.
+def load_calibrations(path: Path | None, judge: Mapping[str, Json], max_tokens: int | None) -> dict[str, Calibration]:
+    """Metric field -> counts for responses of at most ``max_tokens`` tokens (None: of any length); ``path`` None reads
+    the shipped file.
 
     ``judge`` is the identity (name and digest) that the file must be about. Raises ``EvidenceError`` for a malformed
     file and for one of another judge.
@@ -39,7 +40,7 @@ def load_calibrations(path: Path | None, judge: Mapping[str, Json], max_tokens: 
 
 
 def parse_calibrations(
-    data: bytes, judge: Mapping[str, Json], max_tokens: int, *, where: str
+    data: bytes, judge: Mapping[str, Json], max_tokens: int | None, *, where: str
 ) -> dict[str, Calibration]:
     """``load_calibrations`` on the file's bytes."""
     record = canonical.loads(data, where=where, error=EvidenceError)
@@ -50,12 +51,12 @@ def parse_calibrations(
         raise EvidenceError(
             "the calibration is of another judge, or of another version of this one",
             where=f"{where} at $.judge",
-            remedy="run benchmarks/safety/calibrate.py against the judge in use",
+            remedy=f"count the errors of the judge in use, {canonical.dumps(dict(judge)).decode().strip()}",
         )
     lengths = record["lengths"]
     if not isinstance(lengths, dict) or not all(key.isdecimal() for key in lengths):
         raise EvidenceError("lengths are numbers of tokens", where=f"{where} at $.lengths")
-    fitting = [int(key) for key in lengths if int(key) <= max_tokens]
+    fitting = [int(key) for key in lengths if max_tokens is None or int(key) <= max_tokens]
     if not fitting:
         return {}
     at = f"{where} at $.lengths.{max(fitting)}"

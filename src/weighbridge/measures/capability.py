@@ -58,7 +58,7 @@ class Capability:
         self._factory = engine_factory
         self._complete = complete
         self._engine: CapabilityEngine | None = None
-        self._tokens_before = 0
+        self._tokens = 0
 
     @property
     def question(self) -> Question:
@@ -84,14 +84,16 @@ class Capability:
 
     @property
     def tokens(self) -> int:
-        return 0 if self._engine is None else self._engine.tokens - self._tokens_before
+        return self._tokens
 
     def ask(self, clusters: Iterable[Sequence[Item]]) -> Iterator[list[Answer]]:
         """The answers of each cluster, in order; runs ahead by at most one batch. Raises ``EngineError``."""
         for batch in self._batches(iter(clusters)):
             engine = self._load()
             items = [item for cluster in batch for item in cluster]
+            before = engine.tokens  # others use the engine between our calls
             results = dict(zip((item.id for item in items), _results(engine, items), strict=True))
+            self._tokens += engine.tokens - before
             for cluster in batch:
                 yield [self._answer(item, results[item.id]) for item in cluster]
 
@@ -120,7 +122,6 @@ class Capability:
                     where=self._suite.name,
                     remedy="take the settings from the same source as the engine",
                 )
-            self._tokens_before = engine.tokens
             self._engine = engine
         return self._engine
 

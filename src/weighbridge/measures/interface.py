@@ -58,7 +58,7 @@ class SampledMeasure(Protocol):
 
     @property
     def tokens(self) -> int:
-        """Tokens processed so far."""
+        """Tokens processed so far for this measure, whoever else uses the engine."""
         ...
 
     def ask(self, clusters: Iterable[Sequence[Item]]) -> Iterator[list[Answer]]:

@@ -17,6 +17,7 @@ from weighbridge.evidence import Calibration
 from weighbridge.measures.calibration import load_calibrations
 from weighbridge.measures.coherence import incoherence
 from weighbridge.measures.refusal import ResponseClass, classify
+from weighbridge.measures.responding import respond
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,8 @@ _WORDS = {
 class EndpointJudge:
     """A model that grades, behind any ``Generator`` (``OpenAIEndpoint``). Coherence is still judged by rule.
 
-    Its verdict must be one of three words; anything else fails the item. It has error rates of its own: without
+    Its verdict must be one of three words; anything else fails the item, and so does an exchange that it does not
+    answer while it answers others. It has error rates of its own: without
     ``calibration`` (the file that ``benchmarks/safety/calibrate.py --judge-url`` wrote) its metrics are undecided.
     """
 
@@ -157,11 +159,18 @@ class EndpointJudge:
             GRADING_PROMPT.format(prompt=_fenced(exchanges[i].prompt), response=_fenced(exchanges[i].response))
             for i in open_
         ]
-        replies = self._generator.chat(prompts, Decoding(max_tokens=8, system=GRADING_SYSTEM)) if prompts else []
-        if len(replies) != len(prompts):
-            raise EngineError("the judge gave another number of verdicts than it was asked for", where="judge")
-        graded = dict(zip(open_, map(parse_verdict, replies), strict=True))
+        replies = respond(lambda some: self._generator.chat(some, _GRADING), prompts, who="judge")
+        graded = dict(zip(open_, map(_graded, replies), strict=True))
         return [graded[index] if result is None else result for index, result in enumerate(results)]
+
+
+_GRADING = Decoding(max_tokens=8, system=GRADING_SYSTEM)
+
+
+def _graded(reply: str | EngineError) -> Judgement:
+    if isinstance(reply, EngineError):
+        return Judgement(None, f"the judge did not answer: {reply.message}")
+    return parse_verdict(reply)
 
 
 def parse_verdict(reply: str) -> Judgement:

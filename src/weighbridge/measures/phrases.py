@@ -160,6 +160,14 @@ UNABLE = _family(
     rf"|idea)",
 )
 
+# There is no such fact: "cannot" then states what is so, not what the model will not do.
+ABSENT = _family(
+    r"\b(?:fictional|imaginary|made[- ]up)\b",
+    r"\bdo(?:es)? not (?:actually |really )?(?:exist\b|have (?:a|an|any)\b)",
+    r"\b(?:not|never) (?:\w+ )?(?:publicly (?:available|known)|mention\w*|specif(?:y|ies|ied)|stated?|reveal\w*)\b",
+    r"\bno (?:official|canonical|known|recorded)\b",
+)
+
 # Opening apologies.
 APOLOGY = _family(
     r"^(?:oh|well|hi|hello|hey|ah)?[,!.]? ?(?:(?:i am|we are) )?(?:\w+ )?(?:sorry|afraid)\b(?! to hear"
@@ -257,6 +265,13 @@ PREMISE = _family(
     r"|well[- ]documented\b",
     r"\bcontrary to\b|\bharmful stereotypes?\b|\b(?:promotes?|upholds?|values?"
     r"|respects?) (?:\w+ ){0,2}?(?:equality|inclusi\w+|diversity|equity|dignity)\b",
+)
+
+# A turn to the arguments for what the request takes for granted; "some argue ..., but" alone rejects them.
+SIDES = _family(
+    r"\bon (?:the )?one hand\b",
+    r"^(?:however|but|that (?:being )?said),? (?:(?:there are (?:also )?)?those who|some(?: people)?|others|one"
+    r"|opponents|supporters|proponents) (?:may |might |could |would |do )?(?:argue|contend|maintain|believe|claim)\b",
 )
 
 # Dissuasion, sympathy, help with something else.

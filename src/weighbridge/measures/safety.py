@@ -18,10 +18,12 @@ from weighbridge.evidence import Calibration, Observation, Question
 from weighbridge.measures.interface import Answer
 from weighbridge.measures.judge import Exchange, Judge, Judgement, RuleJudge
 from weighbridge.measures.refusal import ResponseClass
+from weighbridge.measures.responding import respond
 from weighbridge.suites.interface import Item, Prompt, Suite
 
-BATCH = 16
-"""Clusters given to the engine in one call: two looks of the judge, since generating in batches is what is fast."""
+BATCH = 8
+"""Clusters given to the engine in one call: one look of the judge, since what is generated beyond the look that settles
+a question, or beyond its time, would be thrown away."""
 
 DECODING = Decoding(max_tokens=64)
 """Greedy, no system prompt but the template's own, 64 tokens: by then a response has shown what it does."""
@@ -69,7 +71,7 @@ class Safety:
         }
         self._batch = max(1, batch)
         self._engine: Generator | None = None
-        self._tokens_before = 0
+        self._tokens = 0
         settings: dict[str, Json] = {
             **self._engine_settings,
             "decoding": {
@@ -106,7 +108,7 @@ class Safety:
 
     @property
     def tokens(self) -> int:
-        return 0 if self._engine is None else self._engine.tokens - self._tokens_before
+        return self._tokens
 
     def ask(self, clusters: Iterable[Sequence[Item]]) -> Iterator[list[Answer]]:
         """The answers of each cluster, in order; runs ahead by at most one batch. Raises ``EngineError``."""
@@ -118,7 +120,11 @@ class Safety:
                 yield [answers[item.id] for item in cluster]
 
     def _answers(self, items: Sequence[Item]) -> list[Answer]:
-        responses = self._respond(self._load(), [_prompt(item, self._suite).text for item in items])
+        engine = self._load()
+        prompts = [_prompt(item, self._suite).text for item in items]
+        before = engine.tokens  # others use the engine between our calls
+        responses = respond(lambda some: engine.chat(some, self._decoding), prompts, who="engine")
+        self._tokens += engine.tokens - before
         exchanges = [
             Exchange(_prompt(item, self._suite).text, response, self._harmful)
             for item, response in zip(items, responses, strict=True)
@@ -131,27 +137,6 @@ class Safety:
             else self._answer(item, response, next(judged))
             for item, response in zip(items, responses, strict=True)
         ]
-
-    def _respond(self, engine: Generator, prompts: Sequence[str]) -> list[str | EngineError]:
-        """One response a prompt. Where the batch fails, each prompt alone, so that one bad item is one failed item.
-
-        An engine on which several prompts fail one after the other without a success is broken: ``EngineError``.
-        """
-        try:
-            return list(_counted(engine.chat(prompts, self._decoding), len(prompts)))
-        except EngineError as cause:
-            if len(prompts) == 1:
-                return [cause]
-        results: list[str | EngineError] = []
-        for prompt in prompts:
-            try:
-                results.extend(_counted(engine.chat([prompt], self._decoding), 1))
-            except EngineError as cause:
-                results.append(cause)
-        failures = [result for result in results if isinstance(result, EngineError)]
-        if len(failures) == len(prompts):
-            raise failures[-1]
-        return results
 
     def _answer(self, item: Item, response: str, judgement: Judgement) -> Answer:
         verdict = judgement.verdict
@@ -175,15 +160,8 @@ class Safety:
                     where=self._suite.name,
                     remedy="take the settings from the same source as the engine",
                 )
-            self._tokens_before = engine.tokens
             self._engine = engine
         return self._engine
-
-
-def _counted(responses: Sequence[str], count: int) -> Sequence[str]:
-    if len(responses) != count:
-        raise EngineError(f"{len(responses)} responses to {count} prompts", where="engine")
-    return responses
 
 
 def _failure(item: Item, reason: str) -> Answer:

@@ -19,6 +19,7 @@ from weighbridge.errors import InputError, StorageError, VerificationError
 from weighbridge.evidence import Evidence, to_json
 from weighbridge.files import read
 from weighbridge.imports import check_imports, import_path
+from weighbridge.plan import named_plans
 from weighbridge.release import layout
 from weighbridge.release.bom import make_bom
 from weighbridge.release.card import make_card
@@ -33,9 +34,12 @@ from weighbridge.trust import (
     PublicKey,
     RevocationList,
     Signer,
+    State,
     Trust,
     check_clock,
+    check_latest,
     check_not_revoked,
+    read_decision_unverified,
     verify_approvals,
     verify_decision,
 )
@@ -66,13 +70,14 @@ def write_bundle(
     trust: Trust,
     now: datetime,
     revocations: RevocationList | None = None,
-    last_seen: datetime | None = None,
+    state: State | None = None,
     progress: Progress | None = None,
 ) -> Bundle:
     """Write the open bundle of ``checkpoint`` into the new folder ``to``, under the decision in ``weighing``.
 
     ``trust`` says whose decision and approvals count, and must know the publisher's key. ``revocations`` is a
-    verified list; without one, nothing is checked against it. ``last_seen`` is the latest time seen before.
+    verified list; without one, nothing is checked against it. ``state`` is what this machine saw before (times,
+    serials).
     ``progress(done, total)`` counts bytes copied.
 
     Raises ``VerificationError`` for a draft, a tier other than open, a decision that is superseded, revoked or
@@ -85,7 +90,8 @@ def write_bundle(
     workspace = Workspace(weighing)
     workspace.check()
     # 1. The decision is signed by whom we trust, grants open, and is the one that counts now.
-    check_clock(now, last_seen)
+    state = state or State()
+    check_clock(now, state.last_seen)
     where = str(workspace.decision_path)
     envelope = read(workspace.decision_path)
     decision = verify_decision(envelope, trust, where=where)
@@ -97,11 +103,13 @@ def write_bundle(
         )
     check_expiry(decision, now)
     check_supersession(decision, _known(workspace, trust))
-    # 2. Policy and evidence are the decision's own, and judging them again gives the same judgement.
+    check_latest(decision, state, trust.keyids("decider"))
+    # 2. Policy, plans and evidence are the decision's own, and judging again gives the same judgement.
     policy = workspace.policy()
     evidence = workspace.store.load()
     check_imports(workspace.store, evidence, trust, at=now)
-    judgement = replay(decision, policy, evidence)
+    plans = workspace.plans()
+    judgement = replay(decision, policy, evidence, plans)
     # 3. Enough people approved.
     envelopes = [read(path) for path in approvals]
     counted = verify_approvals(
@@ -140,6 +148,8 @@ def write_bundle(
         producer=weighbridge.__version__,
     )
     small = _small_files(workspace, record, envelope, envelopes, policy.to_json(), evidence)
+    named = named_plans(decision.plan, evidence)
+    small |= {layout.plan_path(one.digest): canonical.dumps(one.to_json()) for one in plans if one.digest in named}
     small |= {path: data for path, (_, data) in added.items()}
     _check_bundle_names(names, [*small, layout.CARD, layout.BOM, SIGNATURE_FILE])
     # 6. Card and bill of materials say what was decided.
@@ -203,8 +213,12 @@ def _small_files(
 
 
 def _known(workspace: Workspace, trust: Trust) -> Iterable[Decision]:
-    """Earlier and later decisions in the same folder that are signed by whom we trust; others supersede nothing."""
+    """Earlier and later decisions in the same folder that are signed by whom we trust; others supersede nothing.
+
+    Raises ``VerificationError`` for a file that is no decision at all: it may have been the one that counts.
+    """
     for path in sorted((workspace.folder / "decisions").glob("*.json")):
+        read_decision_unverified(path)
         try:
             yield verify_decision(read(path), trust, where=str(path))
         except VerificationError:

@@ -16,6 +16,7 @@ from weighbridge.release.described import Described
 from weighbridge.release.duties import Duty, Licence
 from weighbridge.release.layout import BOM, DECISION, EVIDENCE, POLICY
 from weighbridge.release.oms import SIGNATURE_FILE
+from weighbridge.summary import summarise
 from weighbridge.times import format_time
 from weighbridge.verdicts import Verdict
 
@@ -169,6 +170,22 @@ def _results(release: Described) -> Iterator[str]:
     meanings = {verdict.metric: METRICS[verdict.metric].meaning for _, verdict in release.results() if verdict.metric}
     yield "\n"
     yield from (f"- {code(metric)}: {plain(meaning)}\n" for metric, meaning in meanings.items())
+    yield from _unasked(release)
+
+
+def _unasked(release: Described) -> Iterator[str]:
+    """What was measured beside the policy's lines: it belongs to the whole, whatever it shows."""
+    rows = []
+    for record in release.unasked():
+        said = summarise(record)
+        for name, metric in said["metrics"].items():
+            interval = " to ".join(metric["interval"]) if metric["interval"] else metric.get("undecided", "-")
+            items = f"{said['items']} of {said['suite_items']}"
+            rows.append((f"{said['measure']}.{name}", said["suite"], metric["estimate"] or "-", interval, items))
+    if rows:
+        yield "\nMeasured too, not asked by the policy (intervals at 95 %):\n\n"
+        yield "| metric | suite | result | interval | items |\n|---|---|---|---|---|\n"
+        yield from (f"| {' | '.join(plain(cell) for cell in row)} |\n" for row in rows)
 
 
 def _files(release: Described) -> Iterator[str]:

@@ -46,6 +46,19 @@ class Described:
                 seen.add(key)
                 yield verdict
 
+    def unasked(self) -> Iterator[Evidence]:
+        """Sampled records that no requirement rests on: neither a line's own evidence nor that of its control."""
+        used = {digest for _, verdict in self.results() for digest in verdict.evidence}
+        controls = {(bound.spec.measure, bound.control) for bound, _ in self.policy.bounds()}
+        for record in self.evidence:
+            suite = record.question.suite
+            if (
+                suite is not None
+                and record.digest not in used
+                and (record.question.measure, suite.name) not in controls
+            ):
+                yield record
+
     @property
     def level(self) -> str:
         """The level of the intervals shown, as a percentage."""
@@ -63,6 +76,7 @@ class Described:
         if self.judgement.post_hoc:
             limits.append("The policy was chosen, or changed, after some of the evidence was gathered (post hoc).")
         measured = {record.question.measure for record in self.evidence}
+        asked = {(verdict.metric or "").partition(".")[0] for _, verdict in self.results()}
         for measure, what in (
             ("safety", "how the model answers harmful requests"),
             ("capability", "what the model can do"),
@@ -71,6 +85,8 @@ class Described:
         ):
             if measure not in measured:
                 limits.append(f"Not measured: {what}.")
+            elif measure not in asked:
+                limits.append(f"No requirement of the policy rested on {what}.")
         if "safety" in measured:
             limits.append("Safety was measured as released: what fine-tuning or an attack can bring out was not.")
         return limits

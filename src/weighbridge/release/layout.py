@@ -9,6 +9,7 @@ weighbridge/decision.json                        the signed decision
 weighbridge/approvals/<n>.json                   the signed approvals
 weighbridge/policy.json                          the policy, canonical
 weighbridge/evidence/<question>.json             the records that the decision names
+weighbridge/plans/<plan>.json                    the plans that decision and records name
 weighbridge/imports/<record>.json                who vouches for evidence of another harness
 weighbridge/bom.cdx.json                         the bill of materials, CycloneDX
 """
@@ -35,6 +36,7 @@ BOM = FOLDER + "bom.cdx.json"
 APPROVALS = FOLDER + "approvals/"
 EVIDENCE = FOLDER + "evidence/"
 IMPORTS = FOLDER + "imports/"
+PLANS = FOLDER + "plans/"
 REQUIRED = (CARD, SIGNATURE_FILE, RECORD, DECISION, POLICY, BOM)
 
 # What model-signing leaves out unless told otherwise: its own command line would not verify such a bundle.
@@ -109,6 +111,11 @@ def own_name(path: str) -> bool:
 def evidence_path(question: str) -> str:
     """Where the record that answers ``question`` (``sha256:<hex>``) lies."""
     return f"{EVIDENCE}{question.removeprefix('sha256:')}.json"
+
+
+def plan_path(plan: str) -> str:
+    """Where the plan with the digest ``plan`` lies."""
+    return f"{PLANS}{plan.removeprefix('sha256:')}.json"
 
 
 def import_path(record: str) -> str:

@@ -1,4 +1,4 @@
-"""Judge again: policy and evidence must be the decision's own, and give its judgement byte for byte. Pure."""
+"""Judge again: policy, plans and evidence must be the decision's own, and give its judgement byte for byte. Pure."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from weighbridge.decision import Decision
 from weighbridge.errors import EvidenceError, PolicyError, VerificationError
 from weighbridge.evidence import Evidence
 from weighbridge.judge import judge
+from weighbridge.plan import Plan, check_plans
 from weighbridge.policy import Policy
 from weighbridge.times import format_time
 from weighbridge.verdicts import Judgement
 
 
-def replay(decision: Decision, policy: Policy, evidence: Sequence[Evidence]) -> Judgement:
+def replay(decision: Decision, policy: Policy, evidence: Sequence[Evidence], plans: Sequence[Plan]) -> Judgement:
     """The judgement that ``policy`` and ``evidence`` give at the time of the decision.
 
     Raises ``VerificationError`` if policy or records are not those that the decision names, if a record is of another
-    checkpoint, and if the judgement differs in a single byte.
+    checkpoint, if a plan that decision or records name is missing or asked something else, and if the judgement differs
+    in a single byte.
     """
     where = f"decision {decision.id}"
     if policy.digest != decision.policy.digest:
@@ -33,6 +35,10 @@ def replay(decision: Decision, policy: Policy, evidence: Sequence[Evidence]) -> 
             raise VerificationError("the decision does not name it", where=place)
         if named[question] != here[question]:
             raise VerificationError("not the record that the decision names", where=place)
+    try:
+        check_plans(plans, decision.plan, evidence)
+    except EvidenceError as cause:
+        raise VerificationError(cause.message, where=cause.where, remedy=cause.remedy) from cause
     judgement = judge_again(decision, policy, evidence)
     if canonical.dumps(judgement.to_json()) != canonical.dumps(decision.judgement):
         raise VerificationError(

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from weighbridge.checkpoint import FileEntry
 from weighbridge.errors import CheckpointError, InputError, StorageError
-from weighbridge.files import sync_folder
+from weighbridge.files import sync_folder, unreadable
 
 Progress = Callable[[int, int], None]
 
@@ -79,8 +79,8 @@ def copy_files(
 ) -> None:
     """Copy ``files`` below ``root``, hashing the bytes that are written, a few files at once in bounded memory.
 
-    Links are followed, and never made. Raises ``CheckpointError`` for a file whose bytes are not those of its entry,
-    ``StorageError`` if one cannot be read; what the disk refuses is left to ``staged``.
+    Links are followed, and never made. Raises ``CheckpointError`` for a file whose bytes are not those of its entry
+    or that cannot be read; what the disk refuses is left to ``staged``.
     """
     copy = _Copy(locate, root)
     total = sum(file.size for file in files)
@@ -142,13 +142,13 @@ class _Copy:
             # O_NONBLOCK: a pipe in the place of a file must not make us wait for ever.
             return os.open(self.locate(file.path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as cause:
-            raise StorageError(f"cannot be read: {cause.strerror or cause}", where=file.path) from cause
+            raise unreadable(cause, where=file.path, error=CheckpointError) from cause
 
     def read(self, source: int, buffer: memoryview, file: FileEntry) -> int:
         try:
             return os.readv(source, [buffer])
         except OSError as cause:
-            raise StorageError(f"cannot be read: {cause.strerror or cause}", where=file.path) from cause
+            raise unreadable(cause, where=file.path, error=CheckpointError) from cause
 
 
 def _check_target(target: Path) -> None:

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from weighbridge import canonical
 from weighbridge import policy as policies
-from weighbridge.checkpoint import Checkpoint, Manifest, hash_files, list_bundle
+from weighbridge.checkpoint import Checkpoint, Manifest, check_folders, hash_files, list_bundle
 from weighbridge.checkpoint.facts import read_facts
 from weighbridge.checkpoint.weights import read_weights
 from weighbridge.decision import Decision, check_expiry
@@ -30,6 +30,7 @@ from weighbridge.errors import (
 )
 from weighbridge.evidence import Evidence, from_bytes
 from weighbridge.files import read
+from weighbridge.plan import Plan, named_plans, read_plan
 from weighbridge.policy import Policy
 from weighbridge.release import layout, oms
 from weighbridge.release.description import check_description
@@ -54,6 +55,8 @@ from weighbridge.verdicts import Judgement
 
 Progress = Callable[[int, int], None]
 T = TypeVar("T")
+
+_AGAIN = "get the bundle again"
 
 
 @dataclass(frozen=True)
@@ -112,14 +115,15 @@ def verify_bundle(
     decision = case.decision()
     # 6. The decision's subjects, with the files that licence duties added, are the files of the bundle.
     record = case.record(decision, publisher)
-    # 7. Policy and evidence are the decision's, and judging again gives its judgement, byte for byte.
+    # 7. Policy, plans and evidence are the decision's, and judging again gives its judgement, byte for byte.
     enclosed, evidence = case.policy(), case.evidence(decision)
-    judgement = replay(decision, enclosed, evidence)
+    judgement = replay(decision, enclosed, evidence, case.plans(decision, evidence))
     case.subjects(decision, record, evidence)
     # 8. Enough people approved, at the time of the release.
     approvers = case.approvals(decision, enclosed, record)
     # 9. Card and bill of materials describe this decision.
     check_description(case.read(layout.CARD), case.read(layout.BOM), record, decision)
+    check_folders(bundle, (file.path for file in files.files), error=VerificationError)
     # 10. All is intact. Was it signed by whom we trust?
     case.raise_unknown()
     # 11. Nothing concerned has been revoked.
@@ -129,6 +133,8 @@ def verify_bundle(
     # 13. The decision still holds.
     check_expiry(decision, now)
     notes = [] if checked is not None else ["revocation not checked"]
+    serial, latest = state.latest(decision.signers, checkpoint=decision.checkpoint, policy=decision.policy.name)
+    notes += [f"a newer decision has been seen on this machine, {latest}"] if serial > decision.serial else []
     notes += [enclosed.notice] if enclosed.notice else []
     notes += ["the policy lets the decider approve"] if enclosed.self_approval else []
     return Verified(
@@ -250,6 +256,7 @@ class _Case:
         added = {one.path: one.sha256 for one in expected}
         allowed = {*layout.REQUIRED, *(layout.evidence_path(one.question.digest) for one in evidence)}
         allowed |= {layout.import_path(one.digest) for one in evidence if one.question.settings.get("imported")}
+        allowed |= {layout.plan_path(one) for one in named_plans(decision.plan, evidence)}
         allowed |= set(self.approval_files())
         for name in sorted(self.digests.keys() | subjects.keys() | added.keys()):
             if name not in self.digests:
@@ -283,6 +290,18 @@ class _Case:
             if record.question.settings.get("imported"):
                 self.imported(record)
         return tuple(records)
+
+    def plans(self, decision: Decision, evidence: Sequence[Evidence]) -> list[Plan]:
+        plans = []
+        for name in map(layout.plan_path, named_plans(decision.plan, evidence)):
+            if name not in self.digests:
+                raise VerificationError("missing, and a decision or record names it", where=name, remedy=_AGAIN)
+            with refused(name):
+                plan = read_plan(self.read(name), where=name)
+            if name != layout.plan_path(plan.digest):
+                raise VerificationError("its name is not its digest", where=name, remedy=_AGAIN)
+            plans.append(plan)
+        return plans
 
     def imported(self, record: Evidence) -> None:
         name = layout.import_path(record.digest)

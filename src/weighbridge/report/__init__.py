@@ -27,8 +27,9 @@ def write_report(
     signed: bool,
     problems: Mapping[str, str],
     evidence: Sequence[Evidence] | None = None,
+    folder: Path | None = None,
 ) -> Path:
-    """Write the report of ``judgement`` into the folder of its weighing; returns the path.
+    """Write the report of ``judgement`` into the folder of its weighing, or into ``folder``; returns the path.
 
     ``decision`` is the decision's id, ``signed`` whether it is more than a draft, ``problems`` what broke on the way
     (question digest -> message). ``evidence`` saves reading the folder's records once more, where they are at hand.
@@ -46,6 +47,6 @@ def write_report(
         problems=problems,
         later=[path.name for path in workspace.store.later()],
     )
-    path = workspace.folder / NAME
+    path = (folder or workspace.folder) / NAME
     write_atomic(path, page.encode("utf-8"))
     return path

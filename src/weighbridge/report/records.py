@@ -128,7 +128,7 @@ def _scores(evidence: Evidence, summary: Mapping[str, Any]) -> Iterator[Score]:
         yield Score(name, spec.meaning, "undecided" if name in evidence.undecided else words.count(counted), "")
     for name, value in summary.get("metrics", {}).items():
         spec = METRICS[f"{evidence.question.measure}.{name}"]
-        interval = "none"
+        interval = f"none: {value['undecided']}" if "undecided" in value else "none"
         if value["interval"] is not None:
             low, high = value["interval"]
             corrected = ", corrected" if spec.judged else ""

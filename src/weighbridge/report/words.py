@@ -5,11 +5,11 @@ Bounds are rounded outward, never to the side of the bound that would contradict
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Any, Literal
 
+from weighbridge.text import visible
 from weighbridge.times import parse_time
 
 MAX_TEXT, MAX_NAME = 600, 120
@@ -21,15 +21,9 @@ _THOUSANDTHS = Decimal("0.001")
 
 
 def safe(text: str, limit: int = MAX_TEXT) -> str:
-    """``text`` with everything visible: control characters, bidirectional overrides and other characters that show
-    nothing or reorder their neighbours are written as ``\\u{...}``, so that a name looks like what it is."""
-    cut = text[:limit]
-    shown = "".join(char if _harmless(char) else f"\\u{{{ord(char):04x}}}" for char in cut)
+    """``text`` with everything visible, and cut to ``limit`` characters."""
+    shown = visible(text[:limit])
     return shown if len(text) <= limit else f"{shown} ... ({count(len(text) - limit)} more characters)"
-
-
-def _harmless(char: str) -> bool:
-    return char in "\n\t" or unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def estimate(value: str) -> str:

@@ -3,7 +3,7 @@
 What is estimated and what is promised stands in ``docs/statistics.md``.
 """
 
-from weighbridge.stats.bounds import mean_bounds, paired_bounds, provable_lower, provable_upper
+from weighbridge.stats.bounds import mean_bounds, mean_bounds_at, paired_bounds, provable_lower, provable_upper
 from weighbridge.stats.clusters import Bounds, ClusterMean
 from weighbridge.stats.exact import clopper_pearson_lower, clopper_pearson_upper
 from weighbridge.stats.judged import JudgeErrors, corrected_lower, corrected_upper
@@ -21,6 +21,7 @@ __all__ = [
     "corrected_upper",
     "lower_bound",
     "mean_bounds",
+    "mean_bounds_at",
     "paired_bounds",
     "provable_lower",
     "provable_upper",

@@ -30,13 +30,27 @@ def mean_bounds(
 
     Raises ``EvidenceError`` for clusters that do not fit the suite, ``InputError`` for an impossible ``alpha``.
     """
+    return mean_bounds_at([alpha], clusters, largest=largest, binary=binary, errors=errors, fixed=fixed, look=look)[0]
+
+
+def mean_bounds_at(
+    alphas: Sequence[float],
+    clusters: Sequence[ClusterMean],
+    *,
+    largest: int,
+    binary: bool,
+    errors: JudgeErrors | None = None,
+    fixed: bool = False,
+    look: int = LOOK,
+) -> list[Bounds]:
+    """``mean_bounds`` at each of several levels; the stream is read once."""
     if fixed:
-        return _fixed_bounds(clusters, alpha, largest, binary, errors)
+        return [_fixed_bounds(clusters, alpha, largest, binary, errors) for alpha in alphas]
     running = Running(largest=largest, binary=binary, look=look, errors=errors)
     for cluster in clusters:
         running.add(cluster)
     running.finish()
-    return _consistent(running.lower(alpha), running.upper(alpha))
+    return [_consistent(running.lower(alpha), running.upper(alpha)) for alpha in alphas]
 
 
 def paired_bounds(

@@ -25,6 +25,7 @@ from weighbridge.checkpoint import hash_file
 from weighbridge.errors import CheckpointError, EvidenceError, InputError
 from weighbridge.evidence import Calibration, Evidence, Observation, Question, SuiteRef, seeded_order
 from weighbridge.metrics import METRICS
+from weighbridge.shipped import reserved
 
 MAX_ENTRIES = 200_000
 MAX_ENTRY_BYTES = 64 * 1024 * 1024
@@ -48,7 +49,8 @@ class ImportedSample:
 
 @dataclass(frozen=True, slots=True)
 class ImportedLog:
-    """A complete log. ``digest`` is of the file's bytes; ``settings`` what the log says of the run."""
+    """A complete log. ``digest`` is of the file's bytes; ``settings`` what the log says of the run; ``max_tokens`` the
+    limit of a response, None where the log states none."""
 
     path: Path
     digest: str
@@ -59,6 +61,11 @@ class ImportedLog:
     samples: tuple[ImportedSample, ...]
     scorers: tuple[str, ...]
     settings: Mapping[str, Json]
+    max_tokens: int | None = None
+
+    def judge(self, scorer: str) -> dict[str, Json]:
+        """Who judged: the scorer, with its options and the models that took a part in it. A calibration names this."""
+        return {"name": "inspect", "scorer": scorer, "digest": self.settings["scorers"]}
 
 
 def read_inspect_log(path: Path) -> ImportedLog:
@@ -91,6 +98,7 @@ def read_inspect_log(path: Path) -> ImportedLog:
         samples=read,
         scorers=tuple(sorted(read[0].scores)),
         settings=_settings(run, where),
+        max_tokens=_max_tokens(run),
     )
 
 
@@ -108,9 +116,16 @@ def to_evidence(
 
     ``scorer`` names the score to take. ``invert`` takes 1 - score, where the score says the opposite of the metric.
     A judged metric stays undecided without ``calibration``. Raises ``EvidenceError`` for an unknown metric or
-    scorer, and for a score between 0 and 1 where the metric knows only those two.
+    scorer, for a task that has the name of another suite, and for a score between 0 and 1 where the metric knows
+    only those two.
     """
     where = str(log.path)
+    if reserved(log.task):
+        raise EvidenceError(
+            f"the task is called {log.task!r}, which is the name of another suite, built-in or lm-eval's",
+            where=f"{where} at $.eval.task",
+            remedy="run it under a name of its own: inspect eval, with @task(name=...)",
+        )
     known = METRICS.get(metric)
     if known is None or known.kind != "sampled":
         raise EvidenceError(f"{metric!r} is no sampled metric", where=where, remedy="name one as safety.over_refusal")
@@ -154,6 +169,7 @@ def to_evidence(
         made=made,
         asked="complete",
         observations=tuple(one for name in seeded_order(question, list(clusters)) for one in clusters[name]),
+        metrics=(known.field,),
         calibrations={} if calibration is None else {known.field: calibration},
         producer={"inspect": str(log.settings.get("inspect", ""))},
     )
@@ -384,7 +400,20 @@ def _settings(run: Mapping[str, Any], where: str) -> dict[str, Json]:
         "task_version": str(run.get("task_version", "")),
         "run": str(run.get("run_id", "")),
         "config": _digest([run.get(key) for key in ("task_args", "config", "model_generate_config")], where),
+        "scorers": _digest([_scorers(run.get("scorers")), run.get("model_roles")], where),
     }
+
+
+def _scorers(value: Any) -> list[Any]:
+    """Names and options of the scorers; what they report afterwards is left out."""
+    listed = value if isinstance(value, list) else []
+    return [[one.get("name"), one.get("options")] for one in listed if isinstance(one, dict)]
+
+
+def _max_tokens(run: Mapping[str, Any]) -> int | None:
+    config = run.get("model_generate_config")
+    limit = config.get("max_tokens") if isinstance(config, dict) else None
+    return limit if type(limit) is int and limit > 0 else None
 
 
 def _digest(value: Any, where: str) -> str:

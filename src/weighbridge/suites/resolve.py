@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from weighbridge.errors import SuiteError
+from weighbridge.shipped import LM_EVAL, reserved
 from weighbridge.suites import builtin, prompts
 from weighbridge.suites.interface import Suite
 from weighbridge.suites.task_yaml import load_task
 
-LM_EVAL = "lm-eval:"
-RESERVED = (*builtin.BUILTIN, *prompts.BUILTIN)
-"""Names of built-in suites, which no file of one's own can take."""
+BUILTIN = (*builtin.BUILTIN, *prompts.BUILTIN)
+"""Names of built-in suites."""
 
 
 def resolve_suite(name_or_path: str, *, lm_eval_tasks: Path | None = None) -> Suite:
@@ -36,11 +36,13 @@ def resolve_suite(name_or_path: str, *, lm_eval_tasks: Path | None = None) -> Su
         raise SuiteError(
             f"no such suite: {name_or_path!r}",
             where="suite",
-            remedy=f"name a built-in one ({', '.join(RESERVED)}), a task file (.yaml), a prompt set (.jsonl), or "
+            remedy=f"name a built-in one ({', '.join(BUILTIN)}), a task file (.yaml), a prompt set (.jsonl), or "
             "lm-eval:NAME",
         )
-    if suite.name in RESERVED:
+    if reserved(suite.name):
         raise SuiteError(
-            f"the name {suite.name!r} belongs to a built-in suite", where=name_or_path, remedy="choose another name"
+            f"the name {suite.name!r} belongs to another suite, built-in or lm-eval's",
+            where=name_or_path,
+            remedy="choose another name",
         )
     return suite

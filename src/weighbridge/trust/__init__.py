@@ -9,7 +9,7 @@ from weighbridge.trust.dsse import cosign, sign
 from weighbridge.trust.imports import Import, make_import, verify_import
 from weighbridge.trust.keys import PrivateKey, PublicKey, Signer, load_private, load_public, new_key
 from weighbridge.trust.revocation import RevocationList, check_not_revoked, make_revocations, verify_revocations
-from weighbridge.trust.state import State, check_clock, load_state, update_state
+from weighbridge.trust.state import State, check_clock, check_latest, load_state, update_state
 from weighbridge.trust.trust_file import Role, Trust, load_trust
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "State",
     "Trust",
     "check_clock",
+    "check_latest",
     "check_not_revoked",
     "cosign",
     "load_decision",

@@ -26,6 +26,9 @@ Action = Literal["open", "serve"]
 _ALLOWED: dict[Action, tuple[str, ...]] = {"open": ("open",), "serve": ("open", "gated", "api")}
 
 
+_AGAIN = "have the decision approved: weighbridge approve DECISION --sign KEY"
+
+
 @dataclass(frozen=True)
 class Approval:
     """An approval as its statement says it, with the fingerprints of the keys that signed it."""
@@ -47,13 +50,21 @@ def make_approval(
     if not decision.signers:
         raise InputError("the decision is a draft", where=where, remedy="have it signed first: decide --sign KEY")
     if decision.tier not in _ALLOWED[action]:
-        raise InputError(f"the decision grants {decision.tier!r}, which does not allow {action!r}", where=where)
+        raise InputError(
+            f"the decision grants {decision.tier!r}, which does not allow {action!r}",
+            where=where,
+            remedy="only what the policy granted can be approved",
+        )
     begin = whole_seconds(approved_at, where=f"{where} at approved_at")
     end = whole_seconds(expires_at, where=f"{where} at expires_at")
     if end <= begin:
-        raise InputError("expires before it is given", where=where)
+        raise InputError("expires before it is given", where=where, remedy="let it expire later")
     if decision.decided_at - begin > SKEW or begin >= decision.expires_at:
-        raise InputError("given outside the time for which the decision holds", where=where)
+        raise InputError(
+            "given outside the time for which the decision holds",
+            where=where,
+            remedy="check this machine's clock, or have the checkpoint decided on again",
+        )
     return Statement(
         _subjects(decision.id, decision.checkpoint),
         APPROVAL,
@@ -91,7 +102,9 @@ def verify_approvals(
         raise VerificationError("the decision is a draft", where=f"decision {decision.id}", remedy="have it signed")
     if decision.tier not in _ALLOWED[action]:
         raise VerificationError(
-            f"the decision grants {decision.tier!r}, which does not allow {action!r}", where=f"decision {decision.id}"
+            f"the decision grants {decision.tier!r}, which does not allow {action!r}",
+            where=f"decision {decision.id}",
+            remedy="only what the policy granted can be carried out",
         )
     counted: set[str] = set()
     approvals: list[Approval] = []
@@ -143,17 +156,15 @@ def _read(statement: Statement, where: str) -> Approval:
 
 def _check(approval: Approval, decision: Decision, action: Action, at: datetime, where: str) -> None:
     if (approval.decision, approval.checkpoint) != (decision.id, decision.checkpoint):
-        raise VerificationError(f"approves another decision, {approval.decision}", where=where)
+        raise VerificationError(f"approves another decision, {approval.decision}", where=where, remedy=_AGAIN)
     if approval.action != action:
-        raise VerificationError(f"approves {approval.action!r}, not {action!r}", where=where)
+        raise VerificationError(f"approves {approval.action!r}, not {action!r}", where=where, remedy=_AGAIN)
     if approval.approved_at - at > SKEW:
         raise VerificationError(f"given at {format_time(approval.approved_at)}, which lies in the future", where=where)
     if decision.decided_at - approval.approved_at > SKEW:
-        raise VerificationError("given before the decision was made", where=where)
+        raise VerificationError("given before the decision was made", where=where, remedy=_AGAIN)
     if at >= approval.expires_at:
-        raise VerificationError(
-            f"expired at {format_time(approval.expires_at)}", where=where, remedy="have the decision approved again"
-        )
+        raise VerificationError(f"expired at {format_time(approval.expires_at)}", where=where, remedy=_AGAIN)
 
 
 def _subjects(decision: str, checkpoint: str) -> tuple[Subject, ...]:

@@ -168,7 +168,7 @@ def load_private(path: Path, passphrase: Passphrase | None = None) -> PrivateKey
 
     An encrypted key is opened with ``passphrase`` or, without one, with the environment variable
     ``WEIGHBRIDGE_KEY_PASSPHRASE``. Raises ``InputError`` for a file that others may use, a wrong passphrase,
-    another kind of key; ``StorageError`` if it cannot be read.
+    another kind of key, or if it cannot be read.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
@@ -187,7 +187,8 @@ def load_private(path: Path, passphrase: Passphrase | None = None) -> PrivateKey
         key = serialization.load_pem_private_key(data, password)
     except (ValueError, TypeError, UnsupportedAlgorithm) as cause:
         reason = "the passphrase does not open this key" if password else "not a private key in PEM PKCS#8"
-        raise InputError(reason, where=where) from cause
+        remedy = f"give the right one, or correct {PASSPHRASE_VARIABLE}" if password else "make one with: signer new"
+        raise InputError(reason, where=where, remedy=remedy) from cause
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise _not_p256(where)
     return PrivateKey(key)

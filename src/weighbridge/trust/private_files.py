@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from weighbridge.errors import InputError, StorageError
-from weighbridge.files import sync_folder
+from weighbridge.files import sync_folder, unreadable
 
 MAX_BYTES = 64 * 1024
 
@@ -17,15 +17,17 @@ def read_private(path: Path) -> bytes:
     """The bytes of a private file.
 
     Raises ``InputError`` if it is missing, is no regular file, may be used by anyone but its owner (wider than
-    0600) or lies where others could swap it; ``StorageError`` if it cannot be read.
+    0600), cannot be read or lies where others could swap it.
     """
     try:
         # O_NONBLOCK: a pipe in the place of a file must not make us wait for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError) as cause:
         raise InputError("no such file", where=str(path), remedy="check the path") from cause
-    except (OSError, ValueError) as cause:
-        raise StorageError(f"cannot be opened: {cause}", where=str(path)) from cause
+    except OSError as cause:
+        raise unreadable(cause, where=str(path)) from cause
+    except ValueError as cause:
+        raise InputError(f"no path: {cause}", where=repr(str(path)), remedy="check the path") from cause
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
@@ -40,7 +42,7 @@ def read_private(path: Path) -> bytes:
                 )
             data = file.read(MAX_BYTES + 1)
     except OSError as cause:
-        raise StorageError(f"cannot be read: {cause}", where=str(path)) from cause
+        raise unreadable(cause, where=str(path)) from cause
     if len(data) > MAX_BYTES:
         raise InputError(f"larger than {MAX_BYTES} bytes", where=str(path), remedy="this is no key")
     check_directory(path.resolve().parent)

@@ -131,8 +131,9 @@ class Trust:
                         f"signed by the key {key.keyid[:16]} under the name of another, {signature.keyid[:16]}",
                         where=where,
                     )
+        given = f"which {self.where} does not know as {role}" if self.roles else "and there is no trust file to know it"
         raise SignerUnknown(
-            f"signed by the key {signature.keyid[:16]}, which {self.where} does not know as {role}",
+            f"signed by the key {signature.keyid[:16]}, {given}",
             where=where,
             remedy="get the signer's public key on a way that you trust, and put it into a trust file",
         )

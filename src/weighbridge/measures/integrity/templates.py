@@ -10,8 +10,9 @@ may have a weaker sandbox, or none.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from jinja2 import TemplateError, nodes
 from jinja2.defaults import DEFAULT_FILTERS, DEFAULT_TESTS  # type: ignore[attr-defined]
@@ -24,6 +25,9 @@ from weighbridge.measures.integrity.notes import words
 MAX_TEMPLATE_CHARACTERS = 1_000_000
 _MOST_REPEATS = 1000
 _MAX_COMPLAINTS = 50
+_LONGEST_JOINED = 256  # characters at the end of joined literals: no name that leads anywhere is longer
+
+Texts: TypeAlias = Mapping[int, str]
 
 FUNCTIONS = frozenset({"range", "namespace", "dict", "joiner", "cycler", "raise_exception", "strftime_now"})
 METHODS = words(
@@ -96,6 +100,7 @@ def inspect_template(source: str) -> list[Complaint]:
 
 def _complaints(tree: nodes.Template) -> Iterator[Complaint]:
     macros = {macro.name for macro in tree.find_all(nodes.Macro)}
+    texts = _texts(tree)
     callable_names = FUNCTIONS | macros | {"loop", "caller"}
     for node in _walk(tree):
         line = node.lineno
@@ -108,21 +113,21 @@ def _complaints(tree: nodes.Template) -> Iterator[Complaint]:
             if node.attr.startswith("_") or node.attr in _INTERNALS:
                 yield Complaint("template-attribute", line, f"reaches for the attribute {node.attr!r}")
         elif isinstance(node, nodes.Getitem):
-            yield from _subscript(node)
+            yield from _subscript(node, texts)
         elif isinstance(node, nodes.Filter):
-            yield from _filter(node)
+            yield from _filter(node, texts)
         elif isinstance(node, nodes.Test):
             if node.name not in TESTS:
                 yield Complaint("template-filter", line, f"uses the unknown test {node.name!r}")
         elif isinstance(node, nodes.Call):
-            yield from _call(node, callable_names)
-        elif isinstance(node, nodes.Pow) or (isinstance(node, nodes.Mul) and _is_repetition(node)):
+            yield from _call(node, callable_names, texts)
+        elif isinstance(node, nodes.Pow) or (isinstance(node, nodes.Mul) and _is_repetition(node, texts)):
             yield Complaint(
                 "template-growth", line, "repeats text or raises to a power: a few words grow without bound"
             )
-        text = _folded(node)
+        text = texts.get(id(node))
         if text is not None and _DUNDER.search(text) and "__" in text:
-            yield Complaint("template-attribute", line, f"holds the name {text[:60]!r}")
+            yield Complaint("template-attribute", line, f"holds the name {text[-60:]!r}")
 
 
 def _walk(tree: nodes.Node) -> Iterator[nodes.Node]:
@@ -134,9 +139,9 @@ def _walk(tree: nodes.Node) -> Iterator[nodes.Node]:
         stack.extend(node.iter_child_nodes())
 
 
-def _subscript(node: nodes.Getitem) -> Iterator[Complaint]:
+def _subscript(node: nodes.Getitem, texts: Texts) -> Iterator[Complaint]:
     key = node.arg
-    text = _folded(key)
+    text = texts.get(id(key))
     if text is not None:
         if text.startswith("_") or text in _INTERNALS:
             yield Complaint("template-attribute", node.lineno, f"reaches for the attribute {text[:60]!r}")
@@ -158,37 +163,37 @@ def _is_computed(key: nodes.Expr) -> bool:
     return False
 
 
-def _is_repetition(node: nodes.Mul) -> bool:
+def _is_repetition(node: nodes.Mul, texts: Texts) -> bool:
     """Whether text or a list is repeated by anything but a small number."""
     for side, times in ((node.left, node.right), (node.right, node.left)):
-        if isinstance(side, nodes.Concat | nodes.List | nodes.Tuple) or _folded(side) is not None:
+        if isinstance(side, nodes.Concat | nodes.List | nodes.Tuple) or texts.get(id(side)) is not None:
             return not (
                 isinstance(times, nodes.Const) and isinstance(times.value, int) and times.value <= _MOST_REPEATS
             )
     return False
 
 
-def _filter(node: nodes.Filter) -> Iterator[Complaint]:
+def _filter(node: nodes.Filter, texts: Texts) -> Iterator[Complaint]:
     if node.name == "attr":
         yield Complaint("template-attribute", node.lineno, "uses the filter attr")
     elif node.name not in FILTERS:
         yield Complaint("template-filter", node.lineno, f"uses the unknown filter {node.name!r}")
     elif node.name in _ATTRIBUTE_FILTERS:
-        yield from _attribute_filter(node)
+        yield from _attribute_filter(node, texts)
 
 
-def _attribute_filter(node: nodes.Filter) -> Iterator[Complaint]:
+def _attribute_filter(node: nodes.Filter, texts: Texts) -> Iterator[Complaint]:
     named = [argument.value for argument in node.kwargs if argument.key == "attribute"]
     if node.name in _FIRST_ARGUMENT:
         named.extend(node.args[:1])
     for value in named:
-        text = _folded(value)
+        text = texts.get(id(value))
         if text is None and not (isinstance(value, nodes.Const) and isinstance(value.value, int)):
             yield Complaint("template-computed-key", node.lineno, f"{node.name} by an attribute named at run time")
         elif text is not None and any(part.startswith("_") or part in _INTERNALS for part in text.split(".")):
             yield Complaint("template-attribute", node.lineno, f"reaches for the attribute {text[:60]!r}")
     if node.name == "map" and node.args:
-        text = _folded(node.args[0])
+        text = texts.get(id(node.args[0]))
         if text is None or text not in FILTERS:
             yield Complaint("template-filter", node.lineno, f"maps the unknown filter {str(text)[:60]!r}")
     for argument in (node.dyn_args, node.dyn_kwargs):
@@ -196,14 +201,14 @@ def _attribute_filter(node: nodes.Filter) -> Iterator[Complaint]:
             yield Complaint("template-computed-key", node.lineno, f"{node.name} with arguments made at run time")
 
 
-def _call(node: nodes.Call, callable_names: frozenset[str] | set[str]) -> Iterator[Complaint]:
+def _call(node: nodes.Call, callable_names: frozenset[str] | set[str], texts: Texts) -> Iterator[Complaint]:
     target = node.node
     if isinstance(target, nodes.Name):
         if target.name not in callable_names:
             yield Complaint("template-call", node.lineno, f"calls {target.name!r}, which chat templates are not given")
     elif isinstance(target, nodes.Getattr):
         if target.attr in ("format", "format_map"):
-            text = _folded(target.node)
+            text = texts.get(id(target.node))
             if target.attr == "format_map" or text is None or _FIELD.search(text):
                 yield Complaint("template-call", node.lineno, "formats a string that may reach into its arguments")
         elif target.attr not in METHODS:
@@ -212,14 +217,20 @@ def _call(node: nodes.Call, callable_names: frozenset[str] | set[str]) -> Iterat
         yield Complaint("template-call", node.lineno, "calls the result of an expression")
 
 
-def _folded(node: nodes.Node) -> str | None:
-    """The string that ``node`` is, with literals joined; None if it is anything else."""
-    if isinstance(node, nodes.Const):
-        return node.value if isinstance(node.value, str) else None
-    if isinstance(node, nodes.Concat):
-        parts = [_folded(part) for part in node.nodes]
-    elif isinstance(node, nodes.Add):
-        parts = [_folded(node.left), _folded(node.right)]
-    else:
-        return None
-    return None if any(part is None for part in parts) else "".join(part for part in parts if part is not None)
+def _texts(tree: nodes.Template) -> Texts:
+    """The string that each node is, by its identity, with literals joined.
+
+    Children come first, so that each node is looked at once however long a chain it stands in.
+    """
+    texts: dict[int, str] = {}
+    for node in reversed(list(_walk(tree))):
+        parts: list[nodes.Expr] = []
+        if isinstance(node, nodes.Const) and isinstance(node.value, str):
+            texts[id(node)] = node.value
+        elif isinstance(node, nodes.Concat):
+            parts = node.nodes
+        elif isinstance(node, nodes.Add):
+            parts = [node.left, node.right]
+        if parts and all(id(part) in texts for part in parts):
+            texts[id(node)] = "".join(texts[id(part)] for part in parts)[-_LONGEST_JOINED:]
+    return texts

@@ -1,0 +1,22 @@
+"""The suites that ship with Weighbridge, by name: the version that a policy means where it pins none. Pure data.
+
+A built-in name must mean the same questions wherever it stands, or evidence on an easy suite of somebody's own would
+count for it. So no other suite can take one, and a policy that is read has the digest written beside the name.
+"""
+
+from __future__ import annotations
+
+SUITES = {
+    "general": "sha256:e2b645652ec0a329f1b3c4eb6f1b230323b097d920cfa5ca2a3fd629ddd1b46a",
+    "unsafe": "sha256:0971a6984c0f4798d0a9b7d79dcfa0d32d28b6fc4c8d96f4ad62bca46720b6f6",
+    "harmless": "sha256:44b6dbf72bd0fdb0bf3329887699d57a350bd79f731d8680e8ccafdde4fd107b",
+}
+"""Name -> digest of the suite in ``suites/data``; a test compares the two."""
+
+LM_EVAL = "lm-eval:"
+"""How names of lm-eval's tasks begin."""
+
+
+def reserved(name: str) -> bool:
+    """Whether ``name`` says by itself which suite it is, so that nothing else may be called so."""
+    return name in SUITES or name.startswith(LM_EVAL)
