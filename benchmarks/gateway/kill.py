@@ -44,8 +44,8 @@ from weighbridge.gateway.ledger import accounts
 from weighbridge.gateway.ledger.accounts import KeyWish
 from weighbridge.gateway.ledger.audit import discrepancies
 from weighbridge.gateway.ledger.database import Transaction
-from weighbridge.gateway.limits import Limits
-from weighbridge.gateway.money import divide_half_even
+from weighbridge.gateway.rules.limits import Limits
+from weighbridge.gateway.rules.money import divide_half_even
 
 BASE = 100_000  # the first request's number
 OVER = 500_000  # tokens that some reports are above all holds

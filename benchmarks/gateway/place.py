@@ -29,10 +29,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from weighbridge import canonical
 from weighbridge.checkpoint.manifest import FileEntry, Manifest
 from weighbridge.decision import make_decision
-from weighbridge.gateway.keys import load_secret
 from weighbridge.gateway.ledger import accounts, upkeep
 from weighbridge.gateway.ledger.accounts import KeyWish
 from weighbridge.gateway.ledger.database import Database
+from weighbridge.gateway.rules.keys import load_secret
 from weighbridge.trust import PrivateKey, sign
 
 T = TypeVar("T")

@@ -27,7 +27,7 @@ import uvloop
 from place import MODEL, Place, cpu_seconds, free_port, machine, memory, wait_for
 
 from weighbridge.gateway.ledger.accounts import KeyWish
-from weighbridge.gateway.limits import Limits
+from weighbridge.gateway.rules.limits import Limits
 
 ASKED = 0.050  # seconds
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"

@@ -40,7 +40,7 @@ from place import (
 
 from weighbridge.gateway.ledger.accounts import KeyWish
 from weighbridge.gateway.ledger.audit import discrepancies
-from weighbridge.gateway.limits import Limits
+from weighbridge.gateway.rules.limits import Limits
 
 LITELLM = "1.106.10"
 IN_FLIGHT = 64

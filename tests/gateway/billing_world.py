@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from weighbridge.gateway.idempotency import Copies
-from weighbridge.gateway.invoices import Invoice, invoice, issue
-from weighbridge.gateway.keys import Secret
+from weighbridge.gateway.invoicing.invoices import Invoice, invoice, issue
 from weighbridge.gateway.ledger import upkeep
 from weighbridge.gateway.ledger.accounts import KeyWish, create_key, create_project
 from weighbridge.gateway.ledger.database import Database
 from weighbridge.gateway.ledger.operations import Terms, settle
 from weighbridge.gateway.ledger.recovery import correct, recover
-from weighbridge.gateway.prices import PriceBook, load_price_list
-from weighbridge.gateway.terms import Admitted, Ask, Outcome, Presented, Seal, Served, Usage
+from weighbridge.gateway.rules.idempotency import Copies
+from weighbridge.gateway.rules.keys import Secret
+from weighbridge.gateway.rules.prices import PriceBook, load_price_list
+from weighbridge.gateway.rules.terms import Admitted, Ask, Outcome, Presented, Seal, Served, Usage
 
 WEIGHED = "sha256:" + "a1" * 32
 OTHER = "sha256:" + "b2" * 32

@@ -20,18 +20,18 @@ import uvloop
 from mock_upstream import MockUpstream
 
 from weighbridge.gateway.access import through
-from weighbridge.gateway.app import Bounds, DataPlane
-from weighbridge.gateway.keys import Secret
+from weighbridge.gateway.api.app import Bounds, DataPlane
+from weighbridge.gateway.api.models import CHAT, COMPLETIONS, EMBEDDINGS, Model
+from weighbridge.gateway.api.observing import Finished
+from weighbridge.gateway.api.protocol import BoundedProtocol
+from weighbridge.gateway.backend.upstream import Timeouts, Upstream
 from weighbridge.gateway.ledger.accounts import KeyWish, create_key
 from weighbridge.gateway.ledger.database import LedgerGone
 from weighbridge.gateway.ledger.writer import Ledger
-from weighbridge.gateway.limits import Limits
-from weighbridge.gateway.models import CHAT, COMPLETIONS, EMBEDDINGS, Model
-from weighbridge.gateway.observing import Finished
-from weighbridge.gateway.prices import PriceBook, load_price_list
-from weighbridge.gateway.protocol import BoundedProtocol
-from weighbridge.gateway.terms import Admitted, Ask, Outcome, Presented, Refused, Replay, Seal, Sealed, Served
-from weighbridge.gateway.upstream import Timeouts, Upstream
+from weighbridge.gateway.rules.keys import Secret
+from weighbridge.gateway.rules.limits import Limits
+from weighbridge.gateway.rules.prices import PriceBook, load_price_list
+from weighbridge.gateway.rules.terms import Admitted, Ask, Outcome, Presented, Refused, Replay, Seal, Sealed, Served
 
 T = TypeVar("T")
 SERVED = Served("small", "sha256:m", "sha256:d", "sha256:f", "verified", "start-1", 2048)

@@ -15,12 +15,13 @@ import pytest
 from billing_world import NOVEMBER, WEIGHED, History, history
 from test_invoices import DECEMBER, JANUARY, used
 
-from weighbridge.cli import ledger_reading, main
-from weighbridge.gateway.invoice_page import page
+from weighbridge.cli import main
+from weighbridge.gateway import clock
+from weighbridge.gateway.invoicing.invoice_page import page
+from weighbridge.gateway.invoicing.reconcile import reconcile
 from weighbridge.gateway.ledger.database import Database, Transaction
 from weighbridge.gateway.ledger.sqlite import Claim
-from weighbridge.gateway.reconcile import reconcile
-from weighbridge.gateway.terms import Outcome, Usage
+from weighbridge.gateway.rules.terms import Outcome, Usage
 
 Run = Callable[..., tuple[int, str, str]]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -74,7 +75,7 @@ def at_time_of(ledger: History, original: Callable[[Database], Transaction]) -> 
 @pytest.fixture
 def wb(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, url: str, ledger: History) -> Run:
     """Run a command on the ledger at the test's time."""
-    monkeypatch.setattr(ledger_reading, "now", lambda: ledger.now)
+    monkeypatch.setattr(clock, "now_ms", lambda: ledger.now)
     monkeypatch.setattr("weighbridge.cli.invoice.now", lambda: ledger.now)
 
     def run(*arguments: object, where: str | None = url) -> tuple[int, str, str]:

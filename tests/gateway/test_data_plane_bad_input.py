@@ -15,10 +15,10 @@ from gateway_world import World, running
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from weighbridge.gateway import protocol
-from weighbridge.gateway.app import Bounds
-from weighbridge.gateway.refusals import Rejected
-from weighbridge.gateway.requests import parse_chat, parse_completion, parse_embedding
+from weighbridge.gateway.api import protocol
+from weighbridge.gateway.api.app import Bounds
+from weighbridge.gateway.api.refusals import Rejected
+from weighbridge.gateway.api.requests import parse_chat, parse_completion, parse_embedding
 
 CHAT = "/v1/chat/completions"
 GOOD: dict[str, Any] = {"model": "small", "messages": [{"role": "user", "content": "Hello"}]}

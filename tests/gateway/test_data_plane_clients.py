@@ -8,8 +8,8 @@ import openai
 import pytest
 from gateway_world import World
 
-from weighbridge.gateway.answers import rate_headers
-from weighbridge.gateway.terms import Bucket, Outcome, Refused
+from weighbridge.gateway.api.answers import rate_headers
+from weighbridge.gateway.rules.terms import Bucket, Outcome, Refused
 
 HELLO = [{"role": "user", "content": "Hello"}]
 

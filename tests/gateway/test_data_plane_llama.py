@@ -11,9 +11,9 @@ import openai
 import pytest
 from gateway_world import World, running
 
-from weighbridge.gateway.engine import Engine, Flags, llama_cpp
-from weighbridge.gateway.terms import Outcome
-from weighbridge.gateway.upstream import Timeouts, Upstream
+from weighbridge.gateway.backend.engine import Engine, Flags, llama_cpp
+from weighbridge.gateway.backend.upstream import Timeouts, Upstream
+from weighbridge.gateway.rules.terms import Outcome
 
 ASKED: dict[str, Any] = {
     "model": "small",

@@ -12,8 +12,8 @@ import openai
 import pytest
 from gateway_world import World, running
 
-from weighbridge.gateway.terms import Outcome, Refused
-from weighbridge.gateway.upstream import Timeouts, Upstream
+from weighbridge.gateway.backend.upstream import Timeouts, Upstream
+from weighbridge.gateway.rules.terms import Outcome, Refused
 
 HELLO = [{"role": "user", "content": "Hello"}]
 ASKED: dict[str, Any] = {"model": "small", "messages": HELLO}

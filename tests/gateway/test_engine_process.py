@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from weighbridge.errors import EngineError, InputError, VerificationError
-from weighbridge.gateway.engine import Counters, Engine, Flags, llama_cpp
-from weighbridge.gateway.listening import listeners
+from weighbridge.gateway.backend.engine import Counters, Engine, Flags, llama_cpp
+from weighbridge.gateway.backend.listening import listeners
 
 FLAGS = Flags(context=512, parallel=1, threads=1)
 
@@ -93,7 +93,7 @@ def test_a_file_that_is_no_model_is_an_error_with_the_engines_words(tmp_path: Pa
 def test_it_dies_with_the_gateway(real_gguf: Path) -> None:
     program = (
         "import asyncio, sys\nfrom pathlib import Path\n"
-        "from weighbridge.gateway.engine import Engine, Flags, llama_cpp\n"
+        "from weighbridge.gateway.backend.engine import Engine, Flags, llama_cpp\n"
         "async def main():\n"
         "    engine = Engine(llama_cpp(Path(sys.argv[1]), Flags(512, 1, 1)), where='m', check=lambda: None)\n"
         "    await engine.start()\n    print(engine._process.pid, flush=True)\n    await asyncio.sleep(600)\n"

@@ -17,7 +17,7 @@ import pytest
 from gateway_world import World
 from pydantic import BaseModel
 
-from weighbridge.gateway.terms import Outcome
+from weighbridge.gateway.rules.terms import Outcome
 
 TEXT = "One two three four five"
 

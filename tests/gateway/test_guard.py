@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from weighbridge.gateway.guard import HEAD, MAX_KEYS, SLOTS, WINDOW, Flag, Guard, Repeats, Sketches, Thresholds
-from weighbridge.gateway.keys import Secret
-from weighbridge.gateway.observing import Finished
-from weighbridge.gateway.requests import Request, parse_chat, parse_completion, parse_embedding
-from weighbridge.gateway.terms import Admitted, Outcome, Usage
+from weighbridge.gateway.api.observing import Finished
+from weighbridge.gateway.api.requests import Request, parse_chat, parse_completion, parse_embedding
+from weighbridge.gateway.rules.keys import Secret
+from weighbridge.gateway.rules.terms import Admitted, Outcome, Usage
+from weighbridge.gateway.watch.guard import HEAD, MAX_KEYS, SLOTS, WINDOW, Flag, Guard, Repeats, Sketches, Thresholds
 
 SECRET = Secret(b"g" * 32)
 TEMPLATE = (

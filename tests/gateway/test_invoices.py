@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from weighbridge.errors import InputError
-from weighbridge.gateway.billing import bounds_of
-from weighbridge.gateway.invoices import to_csv
+from weighbridge.gateway.invoicing.billing import bounds_of
+from weighbridge.gateway.invoicing.invoices import to_csv
 from weighbridge.gateway.ledger.database import Conflict
-from weighbridge.gateway.money import NANO
-from weighbridge.gateway.terms import Outcome, Usage
+from weighbridge.gateway.rules.money import NANO
+from weighbridge.gateway.rules.terms import Outcome, Usage
 
 DECEMBER, JANUARY = bounds_of("2026-12")
 
@@ -148,7 +148,7 @@ def test_two_who_issue_at_once_do_not_invoice_twice(ledger: History) -> None:
     used(ledger, NOVEMBER, Usage(5, 5))
     ledger.now = DECEMBER
     first, second = ledger.preview("acme", "2026-11"), ledger.preview("acme", "2026-11")
-    from weighbridge.gateway.invoices import issue
+    from weighbridge.gateway.invoicing.invoices import issue
 
     ledger.database.transact(lambda one: issue(one, first))
     with pytest.raises(InputError, match="meanwhile"):

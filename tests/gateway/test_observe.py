@@ -10,11 +10,11 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from weighbridge.gateway.guard import Flag
-from weighbridge.gateway.logs import WAITING, LogWriter
-from weighbridge.gateway.observe import BOUNDS, Metrics, ledger_metrics
-from weighbridge.gateway.observing import Finished
-from weighbridge.gateway.terms import Outcome, Usage
+from weighbridge.gateway.api.observing import Finished
+from weighbridge.gateway.rules.terms import Outcome, Usage
+from weighbridge.gateway.watch.guard import Flag
+from weighbridge.gateway.watch.logs import WAITING, LogWriter
+from weighbridge.gateway.watch.observe import BOUNDS, Metrics, ledger_metrics
 
 PLACE = {"model": "small", "binding": "verified"}
 

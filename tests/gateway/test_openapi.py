@@ -16,9 +16,9 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
 from weighbridge.cli.serve import command
-from weighbridge.gateway.openapi import BODIES, document
-from weighbridge.gateway.routes import ROUTES
-from weighbridge.gateway.terms import Outcome
+from weighbridge.gateway.api.openapi import BODIES, document
+from weighbridge.gateway.api.routes import ROUTES
+from weighbridge.gateway.rules.terms import Outcome
 
 DOCUMENT = document()
 schema = schemathesis.openapi.from_dict(DOCUMENT)

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_invoices import DECEMBER, JANUARY, MONTHS, Story, happenings, used
 
-from weighbridge.gateway.billing import bounds_of
-from weighbridge.gateway.reconcile import Report, reconcile
-from weighbridge.gateway.terms import Outcome, Usage
+from weighbridge.gateway.invoicing.billing import bounds_of
+from weighbridge.gateway.invoicing.reconcile import Report, reconcile
+from weighbridge.gateway.rules.terms import Outcome, Usage
 
 
 @pytest.fixture

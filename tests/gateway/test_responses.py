@@ -11,7 +11,7 @@ from gateway_world import World
 from openai.types.responses import Response
 from pydantic import BaseModel, TypeAdapter
 
-from weighbridge.gateway.terms import Outcome
+from weighbridge.gateway.rules.terms import Outcome
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 WEATHER = {"type": "function", "name": "weather", "description": "now", "parameters": SCHEMA, "strict": True}

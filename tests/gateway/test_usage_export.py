@@ -16,11 +16,11 @@ from cloudevents.v1.http import from_json
 from test_invoices import DECEMBER, JANUARY, used
 
 from weighbridge.errors import EvidenceError, InputError
-from weighbridge.gateway.billing import prices_of
-from weighbridge.gateway.export import Period, cloud_events, period
-from weighbridge.gateway.focus import focus
-from weighbridge.gateway.terms import Outcome, Usage
-from weighbridge.gateway.usage import total, usage
+from weighbridge.gateway.invoicing.billing import prices_of
+from weighbridge.gateway.invoicing.export import Period, cloud_events, period
+from weighbridge.gateway.invoicing.focus import focus
+from weighbridge.gateway.invoicing.usage import total, usage
+from weighbridge.gateway.rules.terms import Outcome, Usage
 from weighbridge.measures.economics import Economics, load_period
 
 MANDATORY = {

@@ -37,17 +37,17 @@ def place_options(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def ask(config: Config, action: str, **fields: Any) -> dict[str, Any]:
-    """Have ``action`` done (see ``gateway.desk``): by the gateway that runs on this ledger, or here if none does.
+    """Have ``action`` (of ``gateway.administration.acts``) done: by the gateway on this ledger, or here if none runs.
 
     Raises what the action raises, and ``InputError`` where a gateway runs whose admin file is not to be found.
     """
     from weighbridge.errors import InputError
-    from weighbridge.gateway import desk
-    from weighbridge.gateway.admin_file import find, mark
+    from weighbridge.gateway.administration import acts
+    from weighbridge.gateway.administration.admin_file import find, mark
     from weighbridge.gateway.ledger.sqlite import Claimed
 
     given = {name: value for name, value in fields.items() if value is not None or name == "budget"}
-    asked = desk.parse(action, given)
+    asked = acts.parse(action, given)
     office = find(config.admin_path)
     if office is not None and office.ledger == mark(config.ledger_url):
         return office.act(action, given)
@@ -62,10 +62,10 @@ def ask(config: Config, action: str, **fields: Any) -> dict[str, Any]:
 
 
 def _directly(config: Config, asked: Any) -> dict[str, Any]:
-    from weighbridge.gateway.clock import now_ms
-    from weighbridge.gateway.desk import Desk
-    from weighbridge.gateway.keys import load_secret
+    from weighbridge.gateway.administration.acts import Office
     from weighbridge.gateway.ledger import direct, upkeep
+    from weighbridge.gateway.rules.clock import now_ms
+    from weighbridge.gateway.rules.keys import load_secret
 
     url, secret = config.ledger_url, None
     with direct.opened(url, clock=now_ms, create=asked.creates) as database:
@@ -73,4 +73,4 @@ def _directly(config: Config, asked: Any) -> dict[str, Any]:
             mark = database.read(lambda one: one.row("SELECT 1 FROM meta WHERE name = 'secret'"))
             made = secret = load_secret(config.secret_path, create=mark is None)
             database.transact(lambda one: upkeep.check_secret(one, made, where=url))
-        return database.transact(lambda one: Desk(secret, config.currency).ask(one, asked))
+        return database.transact(lambda one: Office(secret, config.currency).ask(one, asked))

@@ -38,12 +38,12 @@ def command(
         form = form or "json"
     if out is not None and form is None:
         raise click.UsageError("--out needs --format")
-    from weighbridge.gateway.invoices import invoice, issue
+    from weighbridge.gateway.invoicing.invoices import invoice, issue
 
     found = read(ledger, lambda one: invoice(one, project, month))
     if do_issue and found.state != "issued":
-        from weighbridge.gateway.clock import now_ms
         from weighbridge.gateway.ledger.upkeep import connect
+        from weighbridge.gateway.rules.clock import now_ms
 
         database = connect(ledger, now_ms)
         try:  # a short transaction among those of the gateways: all sums are made
@@ -70,10 +70,10 @@ def _text(body: Mapping[str, Any], form: str) -> str:
     if form == "json":
         return json.dumps(body, indent=2, ensure_ascii=False) + "\n"
     if form == "csv":
-        from weighbridge.gateway.invoices import to_csv
+        from weighbridge.gateway.invoicing.invoices import to_csv
 
         return to_csv(body)
-    from weighbridge.gateway.invoice_page import page
+    from weighbridge.gateway.invoicing.invoice_page import page
 
     return page(body)
 

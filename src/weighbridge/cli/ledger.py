@@ -39,8 +39,8 @@ def backup(target: Path, ledger: str, as_json: bool) -> int:
     Example:
       weighbridge ledger backup monday.backup --ledger postgresql://127.0.0.1/gateway
     """
-    from weighbridge.gateway.clock import now_ms
     from weighbridge.gateway.ledger import copying
+    from weighbridge.gateway.rules.clock import now_ms
 
     copying.backup(ledger, target, clock=now_ms)
     value = {"ledger": ledger, "backup": str(target), "bytes": target.stat().st_size}
@@ -61,8 +61,8 @@ def restore(source: Path, ledger: str, as_json: bool) -> int:
     Example:
       weighbridge ledger restore monday.backup --ledger restored.db
     """
-    from weighbridge.gateway.clock import now_ms
     from weighbridge.gateway.ledger import copying
+    from weighbridge.gateway.rules.clock import now_ms
 
     copying.restore(source, ledger, clock=now_ms)
     options.emit(as_json, {"ledger": ledger, "backup": str(source)}, lambda: click.echo(f"{ledger}: restored"))
@@ -79,8 +79,8 @@ def migrate(ledger: str, as_json: bool) -> int:
     Example:
       weighbridge ledger migrate --ledger ledger.db
     """
-    from weighbridge.gateway.clock import now_ms
     from weighbridge.gateway.ledger import copying
+    from weighbridge.gateway.rules.clock import now_ms
 
     before, now = copying.migrate(ledger, clock=now_ms)
     text = f"{ledger}: form {now}" + ("" if before == now else f", was {before}")

@@ -38,8 +38,8 @@ def ledger_option(command: Callable[..., int]) -> Callable[..., int]:
 def read(ledger: str, function: Callable[[Transaction], T]) -> T:
     """``function`` of the ledger as it is now. Raises ``InputError`` if there is none, or one of another form."""
     from weighbridge.errors import InputError
-    from weighbridge.gateway.clock import now_ms
     from weighbridge.gateway.ledger import upkeep
+    from weighbridge.gateway.rules.clock import now_ms
 
     if not upkeep.is_postgres(ledger) and not Path(ledger).is_file():
         raise InputError("there is no ledger", where=ledger, remedy="name it with --ledger, or --config FILE")

@@ -10,8 +10,8 @@ from weighbridge.cli import options
 from weighbridge.cli.ledger_reading import ledger_option, read, table
 
 if TYPE_CHECKING:
-    from weighbridge.gateway.engine_counts import EngineStart
-    from weighbridge.gateway.reconcile import Report
+    from weighbridge.gateway.invoicing.engine_counts import EngineStart
+    from weighbridge.gateway.invoicing.reconcile import Report
 
 _SHOWN = 20
 
@@ -29,7 +29,7 @@ def command(ledger: str, as_json: bool) -> int:
     Example:
       weighbridge reconcile --ledger ledger.db
     """
-    from weighbridge.gateway.reconcile import reconcile
+    from weighbridge.gateway.invoicing.reconcile import reconcile
 
     found = read(ledger, reconcile)
     options.emit(as_json, found.to_json(), lambda: _show(found))
@@ -37,7 +37,7 @@ def command(ledger: str, as_json: bool) -> int:
 
 
 def _show(report: Report) -> None:
-    from weighbridge.gateway.billing import plain
+    from weighbridge.gateway.invoicing.billing import plain
 
     for check in report.checks:
         text, colour = ("agrees", "green") if not check.count else (f"{check.count} differences", "red")

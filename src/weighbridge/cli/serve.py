@@ -56,7 +56,7 @@ def command(
     from weighbridge.gateway.config import load_config
 
     if openapi:
-        from weighbridge.gateway.openapi import document
+        from weighbridge.gateway.api.openapi import document
 
         click.echo(json.dumps(document(), indent=2))
         return 0

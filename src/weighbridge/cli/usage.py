@@ -14,8 +14,8 @@ from weighbridge.cli import options
 from weighbridge.cli.ledger_reading import ledger_option, read, table
 
 if TYPE_CHECKING:
+    from weighbridge.gateway.invoicing.usage import Line
     from weighbridge.gateway.ledger.database import Transaction
-    from weighbridge.gateway.usage import Line
 
 
 @click.group("usage", invoke_without_command=True)
@@ -43,7 +43,7 @@ def command(
         return 0
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other")
-    from weighbridge.gateway.usage import check_dimensions, total, usage
+    from weighbridge.gateway.invoicing.usage import check_dimensions, total, usage
 
     dimensions = [name.strip() for name in by.split(",") if name.strip()]
     check_dimensions(dimensions)
@@ -79,9 +79,9 @@ def export(ledger: str, month: str, form: str, out: Path, provider: str, as_json
       weighbridge usage export --month 2026-11 --format cloudevents --out november.jsonl
     """
     from weighbridge.files import write_atomic
-    from weighbridge.gateway.billing import prices_of
-    from weighbridge.gateway.export import Period, cloud_events, period
-    from weighbridge.gateway.focus import focus
+    from weighbridge.gateway.invoicing.billing import prices_of
+    from weighbridge.gateway.invoicing.export import Period, cloud_events, period
+    from weighbridge.gateway.invoicing.focus import focus
 
     def work(one: Transaction) -> tuple[Period, str]:
         found = period(one, month)
@@ -100,7 +100,7 @@ def export(ledger: str, month: str, form: str, out: Path, provider: str, as_json
 
 
 def _csv(dimensions: Sequence[str], lines: Sequence[Line]) -> str:
-    from weighbridge.gateway.usage import COUNTS
+    from weighbridge.gateway.invoicing.usage import COUNTS
 
     text = io.StringIO()
     columns = [*dimensions, *COUNTS, "currency", "billed", "unknown_held", "in_flight_held"]
@@ -111,7 +111,7 @@ def _csv(dimensions: Sequence[str], lines: Sequence[Line]) -> str:
 
 
 def _show(dimensions: Sequence[str], lines: Sequence[Line]) -> None:
-    from weighbridge.gateway.usage import total
+    from weighbridge.gateway.invoicing.usage import total
 
     if not lines:
         click.echo("nothing was used")
@@ -124,7 +124,7 @@ def _show(dimensions: Sequence[str], lines: Sequence[Line]) -> None:
 
 
 def _row(line: Line, names: list[str]) -> list[str]:
-    from weighbridge.gateway.billing import plain
+    from weighbridge.gateway.invoicing.billing import plain
 
     counts = line.counts
     requests, tokens_in, cached, output, unknown, in_flight = (f"{count:,}" for count in counts)

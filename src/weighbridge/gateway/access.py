@@ -9,7 +9,7 @@ from weighbridge.gateway.ledger import refusals
 from weighbridge.gateway.ledger.database import Transaction
 from weighbridge.gateway.ledger.state import State
 from weighbridge.gateway.ledger.writer import Ledger
-from weighbridge.gateway.terms import Presented, Refused
+from weighbridge.gateway.rules.terms import Presented, Refused
 
 
 def visible(transaction: Transaction, presented: Presented, at: int) -> frozenset[str] | Refused | None:

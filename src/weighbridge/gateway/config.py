@@ -32,7 +32,7 @@ import msgspec
 from weighbridge import strict_yaml
 from weighbridge.errors import InputError
 from weighbridge.files import read
-from weighbridge.gateway.engine import Flags
+from weighbridge.gateway.backend.engine import Flags
 from weighbridge.gateway.ledger.upkeep import is_postgres
 
 VERSION = 1

@@ -10,8 +10,8 @@ import signal
 import sys
 
 from weighbridge.gateway.config import Config
-from weighbridge.gateway.logs import LogWriter
 from weighbridge.gateway.serve import Gateway
+from weighbridge.gateway.watch.logs import LogWriter
 
 
 async def run(config: Config, *, as_json: bool) -> int:

@@ -10,17 +10,17 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from dataclasses import asdict
 from typing import Any, Protocol
 
-from weighbridge.gateway.admin import Admin
-from weighbridge.gateway.admin_file import AdminFile
+from weighbridge.gateway.administration.acts import Json, Office
+from weighbridge.gateway.administration.admin import Admin
+from weighbridge.gateway.administration.admin_file import AdminFile
 from weighbridge.gateway.config import Config
-from weighbridge.gateway.desk import Desk, Json
-from weighbridge.gateway.guard import Flag, Guard
-from weighbridge.gateway.keys import Secret
 from weighbridge.gateway.ledger.writer import Ledger
-from weighbridge.gateway.logs import LogWriter
-from weighbridge.gateway.observe import Metric, Metrics, Watcher, guard_metrics, ledger_metrics, model_metrics
-from weighbridge.gateway.prices import PriceBook
+from weighbridge.gateway.rules.keys import Secret
+from weighbridge.gateway.rules.prices import PriceBook
 from weighbridge.gateway.serving import Serving
+from weighbridge.gateway.watch.guard import Flag, Guard
+from weighbridge.gateway.watch.logs import LogWriter
+from weighbridge.gateway.watch.observe import Metric, Metrics, Watcher, guard_metrics, ledger_metrics, model_metrics
 from weighbridge.times import format_time
 from weighbridge.trust import RevocationList
 
@@ -60,8 +60,8 @@ class Oversight:
     async def listening(self, serve: Callable[[Admin], Coroutine[Any, Any, None]], address: str) -> AsyncIterator[None]:
         """Administer through ``serve``, which runs the listener of ``address`` until it is cancelled."""
         config, token = self._gateway.config, secrets.token_urlsafe(32)
-        desk = Desk(self._gateway.secret, config.currency)
-        admin = Admin(desk, self._gateway.ledger, self, token=token, address=address)
+        office = Office(self._gateway.secret, config.currency)
+        admin = Admin(office, self._gateway.ledger, self, token=token, address=address)
         serving = asyncio.create_task(serve(admin))
         file = AdminFile(config.admin_path, address=address, token=token, ledger=config.ledger_url)
         try:

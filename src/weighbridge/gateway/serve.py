@@ -21,22 +21,22 @@ from weighbridge import canonical
 from weighbridge.errors import StorageError, WeighbridgeError
 from weighbridge.files import read
 from weighbridge.gateway.access import through
-from weighbridge.gateway.app import DataPlane
+from weighbridge.gateway.api.app import DataPlane
+from weighbridge.gateway.api.protocol import BoundedProtocol
+from weighbridge.gateway.backend.engine import Counters
 from weighbridge.gateway.binding import pinned_trust
-from weighbridge.gateway.clock import now_ms
 from weighbridge.gateway.config import Config, split_address
-from weighbridge.gateway.engine import Counters
-from weighbridge.gateway.keys import load_secret
 from weighbridge.gateway.ledger import accounts
 from weighbridge.gateway.ledger.database import LedgerGone, Transaction
 from weighbridge.gateway.ledger.writer import Ledger
-from weighbridge.gateway.logs import LogWriter
 from weighbridge.gateway.oversight import Oversight
-from weighbridge.gateway.prices import PriceBook, load_price_list, parse_price_list
-from weighbridge.gateway.protocol import BoundedProtocol
 from weighbridge.gateway.revocations import RevocationFile, record_serial, recorded_serial
+from weighbridge.gateway.rules.clock import now_ms
+from weighbridge.gateway.rules.keys import load_secret
+from weighbridge.gateway.rules.prices import PriceBook, load_price_list, parse_price_list
+from weighbridge.gateway.rules.terms import Refused, Served
 from weighbridge.gateway.serving import Serving, prepare
-from weighbridge.gateway.terms import Refused, Served
+from weighbridge.gateway.watch.logs import LogWriter
 from weighbridge.trust import RevocationList
 
 WATCH_SECONDS = 5.0

@@ -18,12 +18,12 @@ import msgspec
 from weighbridge import canonical
 from weighbridge.decision import Decision
 from weighbridge.errors import CheckpointError, InputError
+from weighbridge.gateway.api.models import CHAT, COMPLETIONS, EMBEDDINGS, Model, State
+from weighbridge.gateway.backend.engine import Engine, llama_cpp
+from weighbridge.gateway.backend.upstream import Upstream
 from weighbridge.gateway.binding import ARTIFACT, Bound, bind, check_decision
 from weighbridge.gateway.config import Config, EngineConfig, ModelConfig, UpstreamConfig
-from weighbridge.gateway.engine import Engine, llama_cpp
-from weighbridge.gateway.models import CHAT, COMPLETIONS, EMBEDDINGS, Model, State
-from weighbridge.gateway.terms import Binding, Served
-from weighbridge.gateway.upstream import Upstream
+from weighbridge.gateway.rules.terms import Binding, Served
 from weighbridge.trust import RevocationList, Trust, load_decision
 
 REHASH_SECONDS = 86_400.0

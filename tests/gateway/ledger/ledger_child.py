@@ -19,7 +19,7 @@ from weighbridge.gateway.ledger import accounts, upkeep
 from weighbridge.gateway.ledger.accounts import KeyWish
 from weighbridge.gateway.ledger.database import Database
 from weighbridge.gateway.ledger.writer import Ledger
-from weighbridge.gateway.terms import Admitted, Ask, Outcome, Presented, Refused, Seal, Usage
+from weighbridge.gateway.rules.terms import Admitted, Ask, Outcome, Presented, Refused, Seal, Usage
 
 WORKERS = 4
 BUDGET = 400 * 200_000

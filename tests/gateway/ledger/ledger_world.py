@@ -6,16 +6,16 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from weighbridge.gateway.idempotency import Copies
-from weighbridge.gateway.keys import Secret
 from weighbridge.gateway.ledger import accounts, recovery, upkeep
 from weighbridge.gateway.ledger.accounts import KeyWish
 from weighbridge.gateway.ledger.audit import discrepancies
 from weighbridge.gateway.ledger.database import Database
 from weighbridge.gateway.ledger.operations import Operation, Result, Terms, settle
-from weighbridge.gateway.limits import Limits
-from weighbridge.gateway.prices import PriceBook, load_price_list
-from weighbridge.gateway.terms import (
+from weighbridge.gateway.rules.idempotency import Copies
+from weighbridge.gateway.rules.keys import Secret
+from weighbridge.gateway.rules.limits import Limits
+from weighbridge.gateway.rules.prices import PriceBook, load_price_list
+from weighbridge.gateway.rules.terms import (
     Admitted,
     Ask,
     Idempotency,

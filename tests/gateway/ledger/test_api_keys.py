@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from weighbridge.errors import InputError, StorageError
-from weighbridge.gateway.idempotency import Copies
-from weighbridge.gateway.keys import Secret, load_secret, mint
-from weighbridge.gateway.terms import Replay, Retained
+from weighbridge.gateway.rules.idempotency import Copies
+from weighbridge.gateway.rules.keys import Secret, load_secret, mint
+from weighbridge.gateway.rules.terms import Replay, Retained
 
 SECRET = Secret(b"k" * 32)
 

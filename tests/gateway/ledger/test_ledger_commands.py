@@ -10,10 +10,10 @@ from ledger_world import SECRET, Bench
 
 from weighbridge.cli.app import run
 from weighbridge.errors import InputError
-from weighbridge.gateway.keys import Secret
 from weighbridge.gateway.ledger import direct
 from weighbridge.gateway.ledger.sqlite import Claim
-from weighbridge.gateway.terms import Outcome
+from weighbridge.gateway.rules.keys import Secret
+from weighbridge.gateway.rules.terms import Outcome
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:

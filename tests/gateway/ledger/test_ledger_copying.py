@@ -9,11 +9,11 @@ import pytest
 from ledger_world import SECRET, Bench
 
 from weighbridge.errors import InputError, StorageError
-from weighbridge.gateway.keys import Secret
 from weighbridge.gateway.ledger import copying, schema, upkeep
 from weighbridge.gateway.ledger.audit import discrepancies
 from weighbridge.gateway.ledger.sqlite import Claim, SQLite
-from weighbridge.gateway.terms import Outcome, Replay, Retained, Usage
+from weighbridge.gateway.rules.keys import Secret
+from weighbridge.gateway.rules.terms import Outcome, Replay, Retained, Usage
 
 
 def fill(bench: Bench) -> dict[str, object]:

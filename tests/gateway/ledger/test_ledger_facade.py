@@ -16,15 +16,15 @@ import pytest
 from ledger_world import SECRET, SMALL, Bench, book
 
 from weighbridge.errors import InputError
-from weighbridge.gateway.keys import Secret
 from weighbridge.gateway.ledger import accounts, owed, recovery, upkeep, writer
 from weighbridge.gateway.ledger.accounts import KeyWish
 from weighbridge.gateway.ledger.audit import discrepancies
 from weighbridge.gateway.ledger.database import Database, LedgerGone
 from weighbridge.gateway.ledger.sqlite import SQLite
 from weighbridge.gateway.ledger.writer import Ledger
-from weighbridge.gateway.limits import Limits
-from weighbridge.gateway.terms import Admitted, Ask, Outcome, Presented, Refused, Retained, Seal, Sealed, Usage
+from weighbridge.gateway.rules.keys import Secret
+from weighbridge.gateway.rules.limits import Limits
+from weighbridge.gateway.rules.terms import Admitted, Ask, Outcome, Presented, Refused, Retained, Seal, Sealed, Usage
 
 T = TypeVar("T")
 

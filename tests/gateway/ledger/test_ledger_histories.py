@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ledger_world import DECEMBER, Bench
 
 from weighbridge.errors import InputError
-from weighbridge.gateway.terms import Admitted, Ask, Outcome, Presented, Seal, Usage
+from weighbridge.gateway.rules.terms import Admitted, Ask, Outcome, Presented, Seal, Usage
 
 USAGES = st.none() | st.builds(
     lambda first, cached, output: Usage(first + cached, output, cached),

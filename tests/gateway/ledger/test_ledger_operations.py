@@ -12,7 +12,7 @@ from weighbridge.gateway.ledger import accounts, upkeep
 from weighbridge.gateway.ledger.database import Conflict
 from weighbridge.gateway.ledger.operations import SKEW, Void
 from weighbridge.gateway.ledger.schema import APPEND_ONLY
-from weighbridge.gateway.terms import Admitted, Outcome, Presented, Refused, Replay, Retained, Seal, Sealed, Usage
+from weighbridge.gateway.rules.terms import Admitted, Outcome, Presented, Refused, Replay, Retained, Seal, Sealed, Usage
 
 HOLD = 200_000  # of Bench.ask
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from weighbridge.errors import InputError
 from weighbridge.gateway.ledger.schema import APPEND_ONLY, TABLES
-from weighbridge.gateway.limits import LARGEST_HOLD, Wish, fitting_output
-from weighbridge.gateway.money import (
+from weighbridge.gateway.rules.limits import LARGEST_HOLD, Wish, fitting_output
+from weighbridge.gateway.rules.money import (
     LARGEST,
     NANO,
     check_currency,
@@ -22,8 +22,8 @@ from weighbridge.gateway.money import (
     parse_amount,
     round_to_minor,
 )
-from weighbridge.gateway.prices import MILLION, Price, PriceBook, ceiling, cost, load_price_list, parse_price_list
-from weighbridge.gateway.terms import Usage
+from weighbridge.gateway.rules.prices import MILLION, Price, PriceBook, ceiling, cost, load_price_list, parse_price_list
+from weighbridge.gateway.rules.terms import Usage
 
 RATES = st.integers(0, 10**12)
 TOKENS = st.integers(0, 10**6)

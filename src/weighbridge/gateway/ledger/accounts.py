@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from weighbridge.errors import InputError
-from weighbridge.gateway.keys import Secret, mint
 from weighbridge.gateway.ledger.database import Row, Transaction
-from weighbridge.gateway.limits import Limits
-from weighbridge.gateway.money import check_currency
+from weighbridge.gateway.rules.keys import Secret, mint
+from weighbridge.gateway.rules.limits import Limits
+from weighbridge.gateway.rules.money import check_currency
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from weighbridge.errors import InputError
-from weighbridge.gateway.keys import Secret
 from weighbridge.gateway.ledger import upkeep
 from weighbridge.gateway.ledger.database import Database, Transaction
 from weighbridge.gateway.ledger.sqlite import Claim
+from weighbridge.gateway.rules.keys import Secret
 
 T = TypeVar("T")
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from weighbridge.errors import InputError
-from weighbridge.gateway import idempotency
-from weighbridge.gateway.idempotency import Copies
 from weighbridge.gateway.ledger import refusals
 from weighbridge.gateway.ledger.database import Row, Transaction
 from weighbridge.gateway.ledger.state import Key, State, month_of
-from weighbridge.gateway.limits import LARGEST_HOLD, PARTS, Wish, bucket, decide
-from weighbridge.gateway.prices import Price, PriceBook, cost, parse_price_list
-from weighbridge.gateway.terms import Admitted, Ask, Outcome, Refused, Replay, Seal, Sealed, Usage
+from weighbridge.gateway.rules import idempotency
+from weighbridge.gateway.rules.idempotency import Copies
+from weighbridge.gateway.rules.limits import LARGEST_HOLD, PARTS, Wish, bucket, decide
+from weighbridge.gateway.rules.prices import Price, PriceBook, cost, parse_price_list
+from weighbridge.gateway.rules.terms import Admitted, Ask, Outcome, Refused, Replay, Seal, Sealed, Usage
 
 SKEW = 5 * 60 * 1000
 """How far behind the newest intent a gateway's clock may be, in ms, before it admits nothing."""

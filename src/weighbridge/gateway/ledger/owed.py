@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from weighbridge.gateway.idempotency import LARGEST_COPY
 from weighbridge.gateway.ledger.database import LedgerGone
 from weighbridge.gateway.ledger.operations import Void
-from weighbridge.gateway.terms import Seal
+from weighbridge.gateway.rules.idempotency import LARGEST_COPY
+from weighbridge.gateway.rules.terms import Seal
 
 LARGEST = 100_000
 LARGEST_COPIES = 32

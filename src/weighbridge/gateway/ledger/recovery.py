@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from weighbridge.errors import InputError
 from weighbridge.gateway.ledger.database import Row, Transaction
-from weighbridge.gateway.limits import LARGEST_HOLD
-from weighbridge.gateway.prices import cost, parse_price_list
-from weighbridge.gateway.terms import Usage
+from weighbridge.gateway.rules.limits import LARGEST_HOLD
+from weighbridge.gateway.rules.prices import cost, parse_price_list
+from weighbridge.gateway.rules.terms import Usage
 
 MOST = 256
 """Intents that one transaction recovers at most."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weighbridge.gateway.terms import Refused
+from weighbridge.gateway.rules.terms import Refused
 
 
 def _no_key(message: str) -> Refused:

@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable
 from functools import lru_cache
 
 from weighbridge.gateway.ledger.database import Row, Transaction
-from weighbridge.gateway.limits import PARTS, Account, Limits, refill
-from weighbridge.gateway.terms import Usage
+from weighbridge.gateway.rules.limits import PARTS, Account, Limits, refill
+from weighbridge.gateway.rules.terms import Usage
 
 _KEYS = """SELECT k.id, k.project, k.digest, k.models, k.expires, k.revoked, k.budget, k.period, k.rpm, k.tpm,
 k.concurrency, k.max_output_tokens, p.currency, p.budget, p.period

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 from weighbridge.errors import InputError, StorageError
-from weighbridge.gateway.keys import Secret
 from weighbridge.gateway.ledger import schema
 from weighbridge.gateway.ledger.database import Database, LedgerGone, Transaction
 from weighbridge.gateway.ledger.sqlite import SQLite
-from weighbridge.gateway.prices import PriceBook
+from weighbridge.gateway.rules.keys import Secret
+from weighbridge.gateway.rules.prices import PriceBook
 
 Clock: TypeAlias = Callable[[], int]
 

@@ -17,15 +17,15 @@ from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar, cast
 
 from weighbridge.errors import InputError
-from weighbridge.gateway.idempotency import Copies
-from weighbridge.gateway.keys import Secret
 from weighbridge.gateway.ledger import recovery, upkeep
 from weighbridge.gateway.ledger.database import Conflict, Database, LedgerGone, Transaction
 from weighbridge.gateway.ledger.operations import SKEW, Operation, Result, Terms, Void, settle
 from weighbridge.gateway.ledger.owed import Owed
 from weighbridge.gateway.ledger.sqlite import Claim
-from weighbridge.gateway.prices import PriceBook
-from weighbridge.gateway.terms import Admitted, Ask, Refused, Replay, Seal, Sealed
+from weighbridge.gateway.rules.idempotency import Copies
+from weighbridge.gateway.rules.keys import Secret
+from weighbridge.gateway.rules.prices import PriceBook
+from weighbridge.gateway.rules.terms import Admitted, Ask, Refused, Replay, Seal, Sealed
 
 T = TypeVar("T")
 

@@ -1,0 +1,1 @@
+"""The data plane: requests in, answers out, metered on the way."""
