@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from weighbridge.gateway.admin_file import AdminFile, find, mark
+from weighbridge.gateway.administration.admin_file import AdminFile, find, mark
 from weighbridge.gateway.ledger.sqlite import Claim
 
 Run = Callable[..., tuple[int, str, str]]

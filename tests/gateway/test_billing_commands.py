@@ -16,11 +16,11 @@ from billing_world import NOVEMBER, WEIGHED, History, history
 from test_invoices import DECEMBER, JANUARY, used
 
 from weighbridge.cli import main
-from weighbridge.gateway import clock
 from weighbridge.gateway.invoicing.invoice_page import page
 from weighbridge.gateway.invoicing.reconcile import reconcile
 from weighbridge.gateway.ledger.database import Database, Transaction
 from weighbridge.gateway.ledger.sqlite import Claim
+from weighbridge.gateway.rules import clock
 from weighbridge.gateway.rules.terms import Outcome, Usage
 
 Run = Callable[..., tuple[int, str, str]]
