@@ -76,7 +76,6 @@ def at_time_of(ledger: History, original: Callable[[Database], Transaction]) -> 
 def wb(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, url: str, ledger: History) -> Run:
     """Run a command on the ledger at the test's time."""
     monkeypatch.setattr(clock, "now_ms", lambda: ledger.now)
-    monkeypatch.setattr("weighbridge.cli.invoice.now", lambda: ledger.now)
 
     def run(*arguments: object, where: str | None = url) -> tuple[int, str, str]:
         capfd.readouterr()
