@@ -260,7 +260,7 @@ def test_streams_end_when_their_key_is_revoked(world: World, dialect: str | None
     with pytest.raises(openai.APIError) as ended:
         next(chunks)
     assert ended.value.code == "key_revoked"
-    expected = (Outcome.UNKNOWN, None) if dialect is None else (Outcome.UPSTREAM_ERROR, (9, 3, 0))
+    expected = (Outcome.UNKNOWN, None) if dialect is None else (Outcome.INTERRUPTED, (9, 3, 0))
     assert world.outcome() == expected
     world.wait(lambda: world.mock.left == 1)
 
@@ -288,6 +288,26 @@ def test_an_answer_is_interrupted_too(world: World) -> None:
     thread.join(10)
     assert [error.code for error in told] == ["model_unavailable"]
     assert world.outcome() == (Outcome.UNKNOWN, None)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_interrupted_before_its_dispatch_costs_nothing(
+    world: World, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why = Refused(503, "server_error", "shutting_down", "The gateway is shutting down.")
+    connect = world.model.upstream.connect
+
+    async def slowly() -> Any:
+        connection = await connect()
+        world.plane.interrupt(lambda _: True, why)
+        return connection
+
+    monkeypatch.setattr(world.model.upstream, "connect", slowly)
+    with pytest.raises(openai.InternalServerError) as ended:
+        world.client().chat.completions.create(stream=stream, **ASKED)
+    assert (ended.value.status_code, ended.value.code) == (503, "shutting_down")
+    assert world.outcome() == (Outcome.INTERRUPTED, None)
+    assert not world.mock.journal
 
 
 def test_the_ledger_goes_while_an_answer_is_on_its_way(world: World) -> None:

@@ -19,6 +19,7 @@ import pytest
 import trust_world as tw
 from weighbridge.checkpoint.manifest import FileEntry, Manifest
 from weighbridge.errors import InputError, VerificationError
+from weighbridge.gateway import serve
 from weighbridge.gateway.config import Config, from_json
 from weighbridge.gateway.ledger import accounts
 from weighbridge.gateway.serve import Gateway, check
@@ -28,7 +29,7 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 ENGINE = str(Path(__file__).with_name("mock_engine.py"))
 
 
-def configure(root: Path, *, pace: float = 0.0, tier: str = "api", **more: Any) -> Config:
+def configure(root: Path, *, pace: float = 0.0, tier: str = "api", dialect: str = "openai", **more: Any) -> Config:
     """A folder with a checkpoint, its decision, the pinned keys, and the configuration that serves it."""
     (root / "model").mkdir()
     for name, data in FILES.items():
@@ -42,7 +43,8 @@ def configure(root: Path, *, pace: float = 0.0, tier: str = "api", **more: Any) 
         (root / f"{name}.pub").write_text(tw.key(name).public.pem)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    upstream = {"command": [sys.executable, ENGINE, "{socket}", str(pace)], "binding": "declared", "context": 2048}
+    command = [sys.executable, ENGINE, "{socket}", str(pace), dialect]
+    upstream = {"command": command, "binding": "declared", "context": 2048, "dialect": dialect}
     value = {
         "version": 1,
         "listen": f"127.0.0.1:{port}",
@@ -186,6 +188,33 @@ def test_a_revoked_key_loses_its_streams(tmp_path: Path) -> None:
         assert time.monotonic() - began < 5
 
     run(tmp_path, scenario, pace=0.05)
+
+
+@pytest.mark.parametrize("why", ["invalid_api_key", "model_stopped", "shutting_down"])
+def test_what_the_gateway_ends_is_sealed_as_interrupted(
+    tmp_path: Path, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "DRAIN_SECONDS", 0.1)
+    config = configure(tmp_path, pace=0.05, dialect="llama.cpp")
+
+    async def scenario() -> None:
+        async with running(config) as (gateway, http):
+            ended = asyncio.create_task(ask(http, stream=True))
+            while not any(one.meter.usage for one in gateway.plane.live.values()):
+                await asyncio.sleep(0.02)
+            key = next(iter(gateway.plane.live.values())).admitted.key_id
+            if why == "invalid_api_key":
+                await gateway.ledger.call(lambda t: accounts.revoke(t, key))
+            elif why == "model_stopped":
+                (tmp_path / "model" / "config.json").write_bytes(b"{ }")
+                await gateway.watch()
+            else:
+                gateway.stopping.set()
+            assert f'"code":"{why}"' in (await ended)[1]
+            row = await gateway.ledger.call(lambda t: t.row("SELECT outcome, input, output > 0, cost FROM charges"))
+            assert row == ("interrupted", 9, 1, 0)  # no price list: the last report, at no cost
+
+    asyncio.run(scenario())
 
 
 def test_a_crashed_engine_is_started_again_and_counts_as_another_start(tmp_path: Path) -> None:

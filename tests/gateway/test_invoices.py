@@ -262,7 +262,8 @@ class Story:
         elif fate == "failed":
             self.ledger.seal(intent, None, outcome=Outcome.UPSTREAM_ERROR)
         else:
-            self.ledger.seal(intent, usage, outcome=Outcome.CLIENT_GONE if usage.input % 2 else Outcome.COMPLETED)
+            ended = (Outcome.COMPLETED, Outcome.CLIENT_GONE, Outcome.INTERRUPTED)[usage.input % 3]
+            self.ledger.seal(intent, usage, outcome=ended)
 
     def issue(self, project: str, month: str) -> None:
         try:

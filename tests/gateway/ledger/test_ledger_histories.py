@@ -123,7 +123,7 @@ class History:
         assert rows.keys() == self.admitted.keys()
         for intent, seal in self.sealed.items():
             expected = seal.outcome.value
-            if seal.outcome is not Outcome.UPSTREAM_ERROR and seal.usage is None:
+            if seal.outcome not in (Outcome.UPSTREAM_ERROR, Outcome.INTERRUPTED) and seal.usage is None:
                 expected = "unknown"
             assert rows[intent] == ("corrected" if intent in self.corrected else expected)
 

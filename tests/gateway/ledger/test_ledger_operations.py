@@ -182,6 +182,8 @@ def test_more_output_than_the_key_may_have_is_a_bad_request(bench: Bench) -> Non
         (Outcome.UPSTREAM_ERROR, None, "upstream_error", 0),
         (Outcome.UPSTREAM_ERROR, Usage(10, 0), "upstream_error", 10_000),
         (Outcome.CLIENT_GONE, Usage(10, 5), "client_gone", 20_000),
+        (Outcome.INTERRUPTED, Usage(10, 5), "interrupted", 20_000),
+        (Outcome.INTERRUPTED, None, "interrupted", 0),  # before it was dispatched
         (Outcome.CLIENT_GONE, None, "unknown", 0),
         (Outcome.COMPLETED, None, "unknown", 0),
         (Outcome.UNKNOWN, Usage(10, 5), "unknown", 0),

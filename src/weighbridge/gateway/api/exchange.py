@@ -5,6 +5,8 @@
     the engine could not be reached, or answered with an error          upstream_error, as reported or 0
     it died, hung or sent nonsense, usage having been reported          upstream_error, the last report
     the client left, usage having been reported                         client_gone, the last report
+    its key or model ended, or the gateway, usage having been reported  interrupted, the last report
+    the same before it was dispatched                                   interrupted, 0
     any of these without a report                                       unknown
 
 The seal is committed before the last bytes leave. A client that left is drained for, unless the engine reports its
@@ -227,6 +229,9 @@ class Exchange:
         if self._interrupted is not None:
             raise _Interrupted
         connection = await upstream.connect()
+        if self._interrupted is not None:
+            upstream.release(connection)
+            raise _Interrupted
         try:
             upstream.dispatch(connection, self._path, self._payload)
         except Died as error:  # it closed before a byte was written
@@ -339,9 +344,7 @@ class Exchange:
             refused = self._explained(failure)
             tail = self._rendering.failed(refused, self.meter)
             self.code = refused.code
-            lost = self.meter.usage is None
-            outcome = Outcome.UNKNOWN if lost else Outcome.CLIENT_GONE if self._gone else Outcome.UPSTREAM_ERROR
-            await self._seal(outcome, None)
+            await self._seal(self._broken(failure), None)
         if not self._gone:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.model.upstream.timeouts.idle):
@@ -371,12 +374,16 @@ class Exchange:
     async def _failed(self, error: Exception) -> Reply:
         """The engine gave no answer that could be sent on."""
         reply = self._told(self._explained(error))
-        if isinstance(error, Unreachable) or self._ends == 0.0:
-            outcome = Outcome.UPSTREAM_ERROR  # it never saw the request
-        else:
-            outcome = Outcome.UPSTREAM_ERROR if self.meter.usage is not None else Outcome.UNKNOWN
-        await self._seal(outcome, reply)
+        await self._seal(self._broken(error), reply)
         return reply
+
+    def _broken(self, error: Exception) -> Outcome:
+        """The outcome of what did not come to its end. Without a report it is known only if nothing was dispatched."""
+        if self._ends != 0.0 and self.meter.usage is None:
+            return Outcome.UNKNOWN
+        if isinstance(error, _Interrupted):
+            return Outcome.INTERRUPTED
+        return Outcome.CLIENT_GONE if self._gone else Outcome.UPSTREAM_ERROR
 
     def _told(self, refused: Refused) -> Reply:
         self.code = refused.code

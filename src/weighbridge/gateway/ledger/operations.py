@@ -273,13 +273,14 @@ class _Group:
         return self._write_seal(seal, outcome, usage, spent, amount)
 
     def _judged(self, seal: Seal, version: str, model: str) -> tuple[Outcome, Usage | None, int]:
-        """The outcome, usage and cost to write. Without a credible report only an upstream's error is known: 0."""
+        """The outcome, usage and cost to write. Without a credible report, only what the engine refused or was never
+        asked is known to cost nothing."""
         usage = seal.usage
         if seal.outcome is not Outcome.UNKNOWN and usage is not None and _credible(usage):
             spent = cost(usage, self._terms.price(self._transaction, version, model))
             if spent <= LARGEST_HOLD:
                 return seal.outcome, usage, spent
-        if seal.outcome is Outcome.UPSTREAM_ERROR and usage is None:
+        if seal.outcome in (Outcome.UPSTREAM_ERROR, Outcome.INTERRUPTED) and usage is None:
             return seal.outcome, None, 0
         return Outcome.UNKNOWN, None, 0
 

@@ -69,7 +69,8 @@ CREATE INDEX intents_month ON intents (project, month);
 
 CREATE TABLE seals (
   seq {integer} PRIMARY KEY, intent TEXT NOT NULL UNIQUE REFERENCES intents (id), at {integer} NOT NULL,
-  outcome TEXT NOT NULL CHECK (outcome IN ('completed', 'upstream_error', 'client_gone', 'unknown')),
+  outcome TEXT NOT NULL
+    CHECK (outcome IN ('completed', 'upstream_error', 'client_gone', 'interrupted', 'unknown')),
   input {integer}, cached {integer}, output {integer}, cost {integer} NOT NULL, overshoot {integer} NOT NULL,
   CHECK (cost >= 0 AND overshoot >= 0), CHECK (outcome <> 'unknown' OR (input IS NULL AND cost = 0))
 );

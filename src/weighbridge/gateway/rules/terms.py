@@ -19,6 +19,7 @@ class Outcome(StrEnum):
     COMPLETED = "completed"
     UPSTREAM_ERROR = "upstream_error"  # billed as reported, or 0
     CLIENT_GONE = "client_gone"  # billed as last reported
+    INTERRUPTED = "interrupted"  # by the gateway: key ended, model served no more, shutdown; billed as last reported
     UNKNOWN = "unknown"  # usage missing or a crash: invoiced 0, its hold counts until corrected
 
 
