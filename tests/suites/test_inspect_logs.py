@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from weighbridge.errors import EvidenceError, WeighbridgeError
 from weighbridge.evidence import Calibration, order_key
-from weighbridge.suites import inspect_logs
+from weighbridge.suites import inspect_files
 from weighbridge.suites.inspect_logs import ImportedLog, read_inspect_log, to_evidence
 
 CHECKPOINT = "sha256:" + "1" * 64
@@ -251,13 +251,13 @@ def test_archives_that_are_attacks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         archive.writestr("header.json", "{}")
     with pytest.raises(EvidenceError, match="one name"):
         read_inspect_log(path)
-    monkeypatch.setattr(inspect_logs, "MAX_ENTRY_BYTES", 100_000)
+    monkeypatch.setattr(inspect_files, "MAX_ENTRY_BYTES", 100_000)
     write_eval(path, log_of())
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("samples/bomb_epoch_1.json", " " * 1_000_000)
     with pytest.raises(EvidenceError, match="more than 100000"):
         read_inspect_log(path)
-    monkeypatch.setattr(inspect_logs, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(inspect_files, "MAX_ENTRIES", 3)
     with pytest.raises(EvidenceError, match="more than 3 entries"):
         read_inspect_log(write_eval(path, log_of()))
 

@@ -2,19 +2,13 @@
 
 A log counts only if it is complete: status success, not invalidated, run on the whole data set, every sample scored
 in every epoch and none with an error. It is bound to a checkpoint by a signed import, which is made elsewhere: a log
-says which model *name* ran, never which weights. Archives are read in bounded memory, entry by entry; nothing is
-extracted to disk. Newer archives are compressed with Zstandard, which needs the extra ``weighbridge[inspect]``.
+says which model *name* ran, never which weights.
 """
 
 from __future__ import annotations
 
-import io
-import json
 import math
-import struct
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,11 +20,7 @@ from weighbridge.errors import CheckpointError, EvidenceError, InputError
 from weighbridge.evidence import Calibration, Evidence, Observation, Question, SuiteRef, seeded_order
 from weighbridge.metrics import METRICS
 from weighbridge.shipped import reserved
-
-MAX_ENTRIES = 200_000
-MAX_ENTRY_BYTES = 64 * 1024 * 1024
-MAX_TOTAL_BYTES = 4 * 1024 * 1024 * 1024
-_ZSTANDARD = 93
+from weighbridge.suites.inspect_files import read_archive, read_json
 
 # Inspect's own reading of letters and words (its value_to_float).
 _LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
@@ -77,7 +67,7 @@ def read_inspect_log(path: Path) -> ImportedLog:
         digest = "sha256:" + hash_file(path)
         with path.open("rb") as stream:
             zipped = stream.read(4) == b"PK\x03\x04"
-        header, samples = _read_archive(path) if zipped else _read_json(path)
+        header, samples = read_archive(path) if zipped else read_json(path)
     except CheckpointError as cause:
         raise EvidenceError(cause.message, where=where, remedy="wait until nothing writes to the log") from cause
     except OSError as cause:
@@ -173,115 +163,6 @@ def to_evidence(
         calibrations={} if calibration is None else {known.field: calibration},
         producer={"inspect": str(log.settings.get("inspect", ""))},
     )
-
-
-def _read_json(path: Path) -> tuple[Mapping[str, Any], Iterator[Any]]:
-    if path.stat().st_size > canonical.MAX_BYTES:
-        raise EvidenceError(f"larger than {canonical.MAX_BYTES} bytes", where=str(path), remedy="use the .eval format")
-    log = _loads(path.read_bytes(), str(path))
-    samples = log.get("samples")
-    if samples is not None and not isinstance(samples, list):
-        raise EvidenceError("samples are no array", where=f"{path} at $.samples")
-    return log, iter(samples or [])
-
-
-def _read_archive(path: Path) -> tuple[Mapping[str, Any], Iterator[Any]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as cause:
-        raise EvidenceError(f"not a readable archive: {cause}", where=str(path)) from cause
-    _check_entries(entries, path)
-    by_name = {entry.filename: entry for entry in entries}
-    if "header.json" not in by_name:
-        raise EvidenceError(
-            "the archive has no header.json: the run never ended", where=str(path), remedy="run it to its end"
-        )
-    header = _loads(_entry(path, by_name["header.json"]), f"{path}!header.json")
-    names = [name for name in by_name if name.startswith("samples/") and name.endswith(".json")]
-    return header, (_loads(_entry(path, by_name[name]), f"{path}!{name}") for name in names)
-
-
-def _check_entries(entries: Sequence[zipfile.ZipInfo], path: Path) -> None:
-    where = str(path)
-    if len(entries) > MAX_ENTRIES:
-        raise EvidenceError(f"more than {MAX_ENTRIES} entries", where=where)
-    names = [entry.filename for entry in entries]
-    if len(set(names)) != len(names):
-        raise EvidenceError("two entries of one name", where=where)
-    for name in names:
-        if name.startswith("/") or "\\" in name or ":" in name.split("/")[0] or ".." in name.split("/"):
-            raise EvidenceError(f"the entry name {name!r} leads outside", where=where)
-    if any(entry.flag_bits & 0x1 for entry in entries):
-        raise EvidenceError("encrypted entries", where=where)
-    if any(entry.file_size > MAX_ENTRY_BYTES for entry in entries):
-        raise EvidenceError(f"an entry of more than {MAX_ENTRY_BYTES} bytes", where=where)
-    if sum(entry.file_size for entry in entries) > MAX_TOTAL_BYTES:
-        raise EvidenceError(f"more than {MAX_TOTAL_BYTES} bytes when unpacked", where=where)
-
-
-def _entry(path: Path, entry: zipfile.ZipInfo) -> bytes:
-    """The bytes of one entry: never more than it declares, and checked against its CRC."""
-    where = f"{path}!{entry.filename}"
-    if entry.compress_size > MAX_ENTRY_BYTES:
-        raise EvidenceError(f"an entry of more than {MAX_ENTRY_BYTES} bytes", where=where)
-    try:
-        with path.open("rb") as stream:
-            stream.seek(entry.header_offset)
-            fixed = stream.read(30)
-            if len(fixed) < 30 or fixed[:4] != b"PK\x03\x04":
-                raise EvidenceError("a damaged entry", where=where)
-            name_length, extra_length = struct.unpack("<HH", fixed[26:30])
-            stream.seek(name_length + extra_length, 1)
-            packed = stream.read(entry.compress_size)
-        data = _unpack(packed, entry, where)
-    except (zlib.error, OverflowError, ValueError) as cause:
-        raise EvidenceError(f"a damaged entry: {cause}", where=where) from cause
-    if len(data) != entry.file_size or zlib.crc32(data) != entry.CRC:
-        raise EvidenceError("an entry that does not match its checksum", where=where)
-    return data
-
-
-def _unpack(packed: bytes, entry: zipfile.ZipInfo, where: str) -> bytes:
-    if entry.compress_type == zipfile.ZIP_STORED:
-        return packed
-    if entry.compress_type == zipfile.ZIP_DEFLATED:
-        return zlib.decompressobj(-15).decompress(packed, entry.file_size + 1)
-    if entry.compress_type != _ZSTANDARD:
-        raise EvidenceError(f"compression method {entry.compress_type} is not known", where=where)
-    try:
-        import zstandard
-    except ImportError:
-        raise EvidenceError(
-            "the log is compressed with Zstandard",
-            where=where,
-            remedy="pip install 'weighbridge[inspect]', or: inspect log convert LOG --to json --output-dir DIR",
-        ) from None
-    try:
-        reader = zstandard.ZstdDecompressor(max_window_size=2**27).stream_reader(
-            io.BytesIO(packed), read_across_frames=True
-        )
-        return reader.read(entry.file_size + 1)
-    except zstandard.ZstdError as cause:
-        raise EvidenceError(f"a damaged entry: {cause}", where=where) from cause
-
-
-def _loads(data: bytes, where: str) -> dict[str, Any]:
-    """JSON of another program: NaN is read (and refused where it is a score), duplicate keys are not."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) != len(pairs):
-            raise EvidenceError("a key stands twice in one object", where=where)
-        return result
-
-    try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=once)
-    except (UnicodeDecodeError, ValueError, RecursionError) as cause:
-        raise EvidenceError(f"not JSON: {cause}", where=where) from cause
-    if not isinstance(value, dict):
-        raise EvidenceError("expected a JSON object", where=where, remedy="is it an Inspect log?")
-    return value
 
 
 def _check_status(header: Mapping[str, Any], where: str) -> None:
