@@ -53,6 +53,15 @@ def test_the_system_prompt_and_stop_sequences_shape_the_answer(engine: LlamaCppE
     assert spoken != plain
 
 
+def test_a_prefill_and_a_raw_prompt_are_what_the_model_goes_on_from(engine: LlamaCppEngine) -> None:
+    question, begun = "What is the capital of France?", "The capital of Fr"
+    assert engine.chat([question], Decoding(12, prefill=begun))[0].startswith("ance")
+    document = engine.complete([f"{question}\n\n{begun}"], until=(), max_tokens=12)
+    assert engine.chat([question], Decoding(12, prefill=begun, template="raw")) == document
+    with pytest.raises(EngineError, match="depends on what is asked beside it"):
+        engine.chat([question], Decoding(12, temperature=1.0))
+
+
 def test_a_chat_is_what_llama_cpp_makes_of_the_same_messages(engine: LlamaCppEngine, gguf: Path) -> None:
     """Its own reading of the template, tokens counted, the BOS included that this template writes."""
     import xllamacpp

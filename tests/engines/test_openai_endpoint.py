@@ -226,3 +226,12 @@ def test_as_a_judge(server: Server, engine: OpenAIEndpoint) -> None:
     )
     assert [verdict.verdict for verdict in verdicts] == [ResponseClass.REFUSAL, ResponseClass.COMPLIANCE]
     assert judge.identity["settings"] == {"engine": "openai-endpoint", "url": server.url, "model": "tiny"}
+
+
+@pytest.mark.parametrize(
+    "decoding", [Decoding(4, prefill="Sure"), Decoding(4, template="raw"), Decoding(4, temperature=1.0)]
+)
+def test_what_an_endpoint_cannot_be_held_to_is_refused(server: Server, decoding: Decoding) -> None:
+    with pytest.raises(EngineError, match="its own template"):
+        OpenAIEndpoint(server.url, "m").chat(["a"], decoding)
+    assert not server.asked

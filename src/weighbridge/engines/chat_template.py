@@ -21,7 +21,8 @@ class ChatTemplate:
         self._renderer = Renderer("weighbridge.engines.chat_dialect", error=EngineError, remedy=_REMEDY)
 
     def turn(self, prompt: str, decoding: Decoding) -> str:
-        """One user turn after the system prompt of ``decoding``, if it has one, up to where the answer begins.
+        """One user turn after the system prompt of ``decoding``, if it has one, up to where the answer begins, and
+        what it is made to begin with.
 
         Raises ``EngineError`` where the template fails or goes past its bounds.
         """
@@ -33,7 +34,7 @@ class ChatTemplate:
             "documents": None,
             "add_generation_prompt": True,
         }
-        return self._renderer.render(self._source, variables, where=self._where)
+        return self._renderer.render(self._source, variables, where=self._where) + decoding.prefill
 
     def close(self) -> None:
         """End the process that renders. Idempotent."""

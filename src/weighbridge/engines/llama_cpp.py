@@ -103,6 +103,16 @@ class LlamaCppEngine:
         """Responses under the chat template that the file carries. Raises ``EngineError``."""
         if self._server is None:
             raise EngineError("the engine is closed", where=str(self._gguf))
+        if decoding.temperature:
+            raise EngineError(
+                "sampling in llama.cpp depends on what is asked beside it",
+                where=str(self._gguf),
+                remedy="decode greedily, or use the torch engine",
+            )
+        if decoding.template == "raw":
+            return self.complete(
+                [decoding.document(prompt) for prompt in prompts], until=decoding.until, max_tokens=decoding.max_tokens
+            )
         if self._template is None:
             raise EngineError(
                 "the file has no chat template",

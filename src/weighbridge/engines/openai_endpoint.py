@@ -102,6 +102,12 @@ class OpenAIEndpoint:
 
     def chat(self, prompts: Sequence[str], decoding: Decoding) -> list[str]:
         """Responses to single user turns, from ``/chat/completions``. Raises ``EngineError``."""
+        if decoding.prefill or decoding.template != "chat" or decoding.temperature:
+            raise EngineError(
+                "an endpoint applies its own template and draws by its own chance: no prefill, no raw prompt, no seed",
+                where=self._url,
+                remedy="use a checkpoint that is at hand",
+            )
         system = [] if decoding.system is None else [{"role": "system", "content": decoding.system}]
         bodies = [
             {

@@ -1,4 +1,4 @@
-"""Greedy generation with the lean model: many rows a step, each with its own length, refilled as rows finish.
+"""Generation with the lean model: many rows a step, each with its own length, refilled as rows finish.
 
 A row's keys and values lie in a slot, from position 0 on, so no padding stands before them and what a row generates
 does not depend on its neighbours. Prompts are processed as a prefix tree (a system prompt once for all of
@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from weighbridge.engines.prefix_tree import PrefixTree
 from weighbridge.engines.torch_lean import LeanModel
+from weighbridge.engines.torch_sampling import Draw, Sample
 from weighbridge.engines.torch_tree import Walk
 
 _MOST_SLOTS = 128
@@ -26,15 +27,17 @@ Halt = Callable[[list[int]], bool]
 
 @dataclass(slots=True)
 class _Row:
-    """One generation: which prompt, its length in tokens so far, what it has generated."""
+    """One generation: which prompt, its length in tokens so far, how tokens are drawn (None: greedily), what it has
+    generated."""
 
     prompt: int
     length: int
+    draw: Draw | None
     output: list[int] = field(default_factory=list)
 
 
 class Decoder:
-    """Generates greedily. ``budget`` bounds the tokens held in slots, ``pack`` those of one forward over prompts."""
+    """Generates. ``budget`` bounds the tokens held in slots, ``pack`` those of one forward over prompts."""
 
     def __init__(self, model: LeanModel, *, pack: int, budget: int) -> None:
         self._model = model
@@ -43,19 +46,30 @@ class Decoder:
         self.tokens = 0
 
     def generate(
-        self, prompts: Sequence[list[int]], max_tokens: int, stops: frozenset[int], halt: Halt | None = None
+        self,
+        prompts: Sequence[list[int]],
+        max_tokens: int,
+        stops: frozenset[int],
+        halt: Halt | None = None,
+        sample: Sample | None = None,
     ) -> list[list[int]]:
         """The generated tokens per prompt, without the one of ``stops`` that ended it. ``halt`` is asked after each
-        token whether the tokens so far are enough."""
+        token whether the tokens so far are enough. Without ``sample``, greedily."""
         result: list[list[int]] = [[] for _ in prompts]
         if max_tokens > 0:
             for bucket in _buckets(prompts):
-                for index, output in self._run(prompts, bucket, max_tokens, stops, halt):
+                for index, output in self._run(prompts, bucket, max_tokens, stops, halt, sample):
                     result[index] = output
         return result
 
     def _run(
-        self, prompts: Sequence[list[int]], bucket: list[int], max_tokens: int, stops: frozenset[int], halt: Halt | None
+        self,
+        prompts: Sequence[list[int]],
+        bucket: list[int],
+        max_tokens: int,
+        stops: frozenset[int],
+        halt: Halt | None,
+        sample: Sample | None,
     ) -> Iterator[tuple[int, list[int]]]:
         model, waiting = self._model, list(reversed(bucket))
         room = max(len(prompts[index]) for index in bucket) + max_tokens
@@ -72,7 +86,7 @@ class Decoder:
                 taken = [waiting.pop() for _ in free[: len(waiting)]]
                 logits = self._prefill(walk, [prompts[index] for index in taken], slots, free)
                 for slot, index in zip(free, taken, strict=False):
-                    rows[slot] = _Row(index, len(prompts[index]))
+                    rows[slot] = _Row(index, len(prompts[index]), sample(prompts[index]) if sample else None)
                 placed = free[: len(taken)]
             else:
                 active = [slot for slot, row in enumerate(rows) if row is not None]
@@ -83,9 +97,11 @@ class Decoder:
                 logits = self._step(rows, slots)
                 placed = [slot for slot, row in enumerate(rows) if row is not None]
                 logits = logits[placed]
-            for slot, token in zip(placed, logits.argmax(dim=-1).tolist(), strict=True):
+            for number, (slot, token) in enumerate(zip(placed, logits.argmax(dim=-1).tolist(), strict=True)):
                 row = rows[slot]
                 assert row is not None
+                if row.draw is not None:
+                    token = row.draw(logits[number])
                 if token not in stops:
                     row.output.append(token)
                     if len(row.output) < max_tokens and not (halt and halt(row.output)):

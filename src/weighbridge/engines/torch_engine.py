@@ -24,6 +24,7 @@ from weighbridge.engines.torch_decode import Decoder, Halt
 from weighbridge.engines.torch_fallback import FallbackDecoder, FallbackScorer
 from weighbridge.engines.torch_lean import LeanModel
 from weighbridge.engines.torch_model import Loaded, engine_errors, give_back_memory, load
+from weighbridge.engines.torch_sampling import Sample, sampling
 from weighbridge.engines.torch_tree import TreeScorer
 from weighbridge.errors import EngineError
 
@@ -133,8 +134,13 @@ class TorchEngine:
         """Responses to single user turns under the checkpoint's own chat template, in order."""
         self._require_open()
         with self._running("generation failed"):
-            turns = [self._turn(prompt, decoding) for prompt in prompts]
-            return self._generate(turns, decoding.max_tokens, decoding.until)
+            if decoding.template == "raw":
+                texts = [decoding.document(prompt) for prompt in prompts]
+                turns = self._splitter.prompt(texts, decoding.max_tokens)
+            else:
+                turns = [self._turn(prompt, decoding) for prompt in prompts]
+            sample = sampling(decoding.temperature, decoding.seed) if decoding.temperature else None
+            return self._generate(turns, decoding.max_tokens, decoding.until, sample)
 
     def _score(self, requests: list[Request]) -> list[Score]:
         limit = self._plan.mode.limit
@@ -147,7 +153,9 @@ class TorchEngine:
             result.update(zip(long, self._fallback.score([requests[place] for place in long]), strict=True))
         return [result[place] for place in range(len(requests))]
 
-    def _generate(self, prompts: list[list[int]], max_tokens: int, until: Sequence[str]) -> list[str]:
+    def _generate(
+        self, prompts: list[list[int]], max_tokens: int, until: Sequence[str], sample: Sample | None = None
+    ) -> list[str]:
         assert self._loaded is not None
         ends = [text for text in until if text]
         halt = _halting(self._loaded.tokenizer, ends) if ends else None
@@ -159,7 +167,9 @@ class TorchEngine:
             self._tree.forget()  # its room is needed for the slots
         for decoder, places in ((self._decoder, lean), (self._fallback_decoder, rest)):
             if decoder is not None and places:
-                made = decoder.generate([prompts[place] for place in places], max_tokens, self._loaded.stops, halt)
+                made = decoder.generate(
+                    [prompts[place] for place in places], max_tokens, self._loaded.stops, halt, sample
+                )
                 outputs.update(zip(places, made, strict=True))
         texts = [
             self._loaded.tokenizer.decode(outputs[place], skip_special_tokens=True) for place in range(len(prompts))

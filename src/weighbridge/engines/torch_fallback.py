@@ -16,12 +16,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    DynamicCache,
+    GenerationConfig,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from weighbridge.engines.interface import Score
 from weighbridge.engines.prefix_tree import common_prefix
 from weighbridge.engines.tokenize import Request
 from weighbridge.engines.torch_decode import Halt
+from weighbridge.engines.torch_sampling import Drawn, Sample
 
 _LOGITS = 2**26  # the most logits at a time
 _WORTH = 8  # a shared prefix of fewer tokens is not worth a pass of its own
@@ -151,7 +158,7 @@ class FallbackScorer:
 
 
 class FallbackDecoder:
-    """Greedy generation with transformers' own loop, in batches of prompts of equal length."""
+    """Generation with transformers' own loop, in batches of prompts of equal length."""
 
     def __init__(self, model: Any, budget: int) -> None:
         self._model = model
@@ -159,7 +166,12 @@ class FallbackDecoder:
         self.tokens = 0
 
     def generate(
-        self, prompts: Sequence[list[int]], max_tokens: int, stops: frozenset[int], halt: Halt | None = None
+        self,
+        prompts: Sequence[list[int]],
+        max_tokens: int,
+        stops: frozenset[int],
+        halt: Halt | None = None,
+        sample: Sample | None = None,
     ) -> list[list[int]]:
         """As ``torch_decode.Decoder.generate``."""
         result: list[list[int]] = [[] for _ in prompts]
@@ -169,14 +181,18 @@ class FallbackDecoder:
             most = max(1, self._budget // (length + max_tokens))
             taken = [index for index in order[:most] if len(prompts[index]) == length]
             order = order[len(taken) :]
-            for index, output in zip(
-                taken, self._batch([prompts[i] for i in taken], max_tokens, stops, halt), strict=True
-            ):
+            made = self._batch([prompts[index] for index in taken], max_tokens, stops, halt, sample)
+            for index, output in zip(taken, made, strict=True):
                 result[index] = output
         return result
 
     def _batch(
-        self, prompts: list[list[int]], max_tokens: int, stops: frozenset[int], halt: Halt | None
+        self,
+        prompts: list[list[int]],
+        max_tokens: int,
+        stops: frozenset[int],
+        halt: Halt | None,
+        sample: Sample | None,
     ) -> list[list[int]]:
         length = len(prompts[0])
         make: Any = GenerationConfig
@@ -188,9 +204,14 @@ class FallbackDecoder:
             pad_token_id=min(stops, default=0),
         )
         criteria = StoppingCriteriaList([_Halting(halt, length)] if halt else [])
+        drawn = LogitsProcessorList([Drawn([sample(prompt) for prompt in prompts])] if sample else [])
         tokens = torch.tensor(prompts, device=self._model.device)
         made = self._model.generate(
-            tokens, attention_mask=torch.ones_like(tokens), generation_config=config, stopping_criteria=criteria
+            tokens,
+            attention_mask=torch.ones_like(tokens),
+            generation_config=config,
+            stopping_criteria=criteria,
+            logits_processor=drawn,
         )
         result = []
         for row in made[:, length:].tolist():

@@ -74,12 +74,7 @@ class Safety:
         self._tokens = 0
         settings: dict[str, Json] = {
             **self._engine_settings,
-            "decoding": {
-                "method": "greedy",
-                "max_tokens": decoding.max_tokens,
-                "system": decoding.system,
-                "until": list(decoding.until),
-            },
+            "decoding": decoding.settings,
             "judge": dict(self._judge.identity),
         }
         self._question = Question("safety", checkpoint_digest, self._suite.ref, settings)
@@ -109,6 +104,10 @@ class Safety:
     @property
     def tokens(self) -> int:
         return self._tokens
+
+    @property
+    def facts(self) -> Mapping[str, Json]:
+        return {}
 
     def ask(self, clusters: Iterable[Sequence[Item]]) -> Iterator[list[Answer]]:
         """The answers of each cluster, in order; runs ahead by at most one batch. Raises ``EngineError``."""
