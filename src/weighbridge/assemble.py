@@ -19,7 +19,8 @@ from weighbridge.measures.judge import EndpointJudge, Judge, RuleJudge
 from weighbridge.measures.licensing import Licensing
 from weighbridge.measures.safety import DECODING, Safety
 from weighbridge.metrics import METRICS
-from weighbridge.policy import Policy, SuiteSource
+from weighbridge.policy import Policy
+from weighbridge.policy_lines import Source
 from weighbridge.suites.interface import Generation, MultipleChoice, Suite
 from weighbridge.suites.resolve import resolve_suite
 from weighbridge.weigh import Measures
@@ -39,7 +40,7 @@ IMPORTED = "imported"
 def suites_of(policy: Policy, lm_eval_tasks: Path | None = None) -> dict[str, Suite]:
     """Every suite that the policy names, by that name. Raises ``SuiteError``, and ``PolicyError`` for a bound that a
     guess would meet."""
-    names = {name for bound, _ in policy.bounds() for name in (bound.suite, bound.control) if name is not None}
+    names = {name for bound, _ in policy.bounds() for name in bound.suites}
     names -= {name for name, given in policy.suites.items() if given.source == IMPORTED}
     suites = {name: suite_of(name, policy, lm_eval_tasks) for name in sorted(names)}
     policy.check_chance({name: suite.chance for name, suite in suites.items()})
@@ -48,7 +49,7 @@ def suites_of(policy: Policy, lm_eval_tasks: Path | None = None) -> dict[str, Su
 
 def suite_of(name: str, policy: Policy, lm_eval_tasks: Path | None = None) -> Suite:
     """A suite by the policy's name for it, in the version that the policy pins. Raises ``SuiteError``."""
-    given = policy.suites.get(name, SuiteSource())
+    given = policy.suites.get(name, Source())
     source = given.source or name
     if given.source is not None and not source.startswith("lm-eval:"):
         source = str(Path(policy.base) / source)

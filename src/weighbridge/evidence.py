@@ -159,6 +159,15 @@ class Evidence:
         )
 
 
+@dataclass(frozen=True)
+class Baseline:
+    """Another model, weighed for comparison: its ``name``, the digest of its checkpoint, and its evidence."""
+
+    name: str
+    checkpoint: str
+    evidence: Sequence[Evidence] = ()
+
+
 def from_bytes(data: bytes, *, where: str) -> Evidence:
     """Evidence from its canonical bytes. Raises ``EvidenceError`` where they are malformed or not canonical."""
     value = canonical.loads_canonical(data, where=where, error=EvidenceError)
@@ -186,5 +195,10 @@ def seeded_order(question: Question, clusters: Sequence[str]) -> list[str]:
 
 
 def order_key(question: Question, cluster: str) -> str:
-    """The key of ``seeded_order``; observations of an honest sequential record have rising keys."""
-    return hashlib.sha256(f"{question.digest}\n{cluster}".encode("utf-8", "surrogatepass")).hexdigest()
+    """The key of ``seeded_order``; observations of an honest sequential record have rising keys.
+
+    A question that is paired with another one names its digest in the setting ``order`` and is asked in its order, so
+    that both can be compared however far they went. The judge lets it name nothing else.
+    """
+    seed = question.settings.get("order", question.digest)
+    return hashlib.sha256(f"{seed}\n{cluster}".encode("utf-8", "surrogatepass")).hexdigest()

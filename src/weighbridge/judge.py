@@ -7,22 +7,37 @@ false line to be "met"); the m branches of an ``any_of`` at error_rate / m. "Not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from typing import TypeAlias
 
 from weighbridge.errors import EvidenceError
-from weighbridge.evidence import Evidence, Question
+from weighbridge.evidence import Baseline, Evidence, Question
 from weighbridge.policy import TIERS, Policy
 from weighbridge.proof import Numbers, nonsense, numbers_of
 from weighbridge.requirements import Bound, Requirement
 from weighbridge.times import SKEW, format_time, parse_time
 from weighbridge.verdicts import Judgement, Outcome, TierVerdict, Verdict, conjunction, disjunction
 
+Baselines: TypeAlias = Mapping[str, Sequence[Baseline]]
+"""The name that lines compare with -> the models meant: one, or those of a set."""
 
-def judge(policy: Policy, evidence: Sequence[Evidence], *, checkpoint: str, at: str) -> Judgement:
+NO_BASELINES: Baselines = {}
+
+
+def judge(
+    policy: Policy,
+    evidence: Sequence[Evidence],
+    *,
+    checkpoint: str,
+    at: str,
+    baselines: Baselines = NO_BASELINES,
+) -> Judgement:
     """The judgement of ``policy`` on ``checkpoint`` (its digest), from ``evidence``, at the time ``at`` (RFC 3339).
+
+    ``baselines`` maps the names that the policy's lines compare with to the models meant, one or a set.
 
     Raises ``EvidenceError`` for evidence of another checkpoint, two records of one question, or evidence that was
     made more than five minutes after ``at``.
@@ -59,7 +74,9 @@ def judge(policy: Policy, evidence: Sequence[Evidence], *, checkpoint: str, at: 
     )
 
 
-def standing(policy: Policy, evidence: Sequence[Evidence], record: Evidence) -> list[Verdict]:
+def standing(
+    policy: Policy, evidence: Sequence[Evidence], record: Evidence, baselines: Baselines = NO_BASELINES
+) -> list[Verdict]:
     """How every bound of the policy that ``record`` speaks to stands on it, among the other ``evidence``, and how far
     it is proved above chance for those whose control it is.
 

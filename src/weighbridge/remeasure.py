@@ -103,8 +103,8 @@ def _at_hand(record: Evidence, bench: Workbench, policy: Policy | None, sources:
     return suite if suite.ref.digest == named.digest else "the suite at hand is another version"
 
 
-def _names(policy: Policy) -> set[str | None]:
-    return {*policy.suites, *(name for bound, _ in policy.bounds() for name in (bound.suite, bound.control))}
+def _names(policy: Policy) -> set[str]:
+    return {*policy.suites, *(name for bound, _ in policy.bounds() for name in bound.suites)}
 
 
 def _same(recorded: Observation, now: Observation) -> bool:

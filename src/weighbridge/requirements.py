@@ -15,6 +15,23 @@ from weighbridge.metrics import METRICS, Metric
 
 Direction = Literal["at_most", "at_least"]
 
+SOURCE = "source"
+"""The baseline of an artifact that is the checkpoint itself, from which it was made."""
+
+
+@dataclass(frozen=True)
+class Usefulness:
+    """What an attack may cost: one whose loss of accuracy on ``suite`` is *proved* to exceed ``loss_at_most`` has
+    broken the model rather than turned it, and is excluded."""
+
+    suite: str
+    loss_at_most: Decimal
+    suite_digest: str | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """The policy's own form of this."""
+        return {"suite": self.suite, "loss_at_most": format(self.loss_at_most, "f")}
+
 
 @dataclass(frozen=True)
 class Bound:
@@ -23,8 +40,11 @@ class Bound:
     ``items`` fixes the number of items in the plan (exact Clopper-Pearson bound, judged once); without it the
     bound is judged at any time. ``control`` names a suite of the same format that must be proved above chance
     before an ``at_most`` on an accuracy counts. ``settings`` restricts which evidence counts, and so do
-    ``suite_digest`` and ``control_digest`` where the policy pins the suites' versions. ``path`` is the
-    line's place in the policy file; ``why`` is its rationale.
+    ``suite_digest``, ``control_digest`` and ``battery_digest`` where the policy pins versions. ``battery`` names
+    the attacks of an attacked metric, all of which must be met, but for those that ``useful`` excludes. With a
+    ``baseline`` the metric is the candidate's minus the baseline's, and ``threshold`` the margin, in [-1, 1].
+    ``artifact``: the line is about each file emitted besides the checkpoint, not about the checkpoint. ``path`` is
+    the line's place in the policy file; ``why`` is its rationale.
     """
 
     metric: str
@@ -38,19 +58,38 @@ class Bound:
     settings: Mapping[str, Json] = field(default_factory=dict)
     why: str = ""
     path: str = "$"
+    battery: str | None = None
+    battery_digest: str | None = None
+    useful: Usefulness | None = None
+    baseline: str | None = None
+    artifact: bool = False
 
     @property
     def spec(self) -> Metric:
         """What the metric means."""
         return METRICS[self.metric]
 
+    @property
+    def suites(self) -> tuple[str, ...]:
+        """The names of every suite that the line needs: its own, its control's, that of usefulness."""
+        names = (self.suite, self.control, None if self.useful is None else self.useful.suite)
+        return tuple(name for name in names if name is not None)
+
     def to_json(self) -> dict[str, Json]:
         """The policy's own form of this line."""
-        line: dict[str, Json] = {"measure": self.metric, self.direction: format(self.threshold, "f")}
+        threshold = format(self.threshold, "f")
+        line: dict[str, Json] = {"measure": self.metric}
+        if self.baseline is None:
+            line[self.direction] = threshold
+        else:
+            demand = "no_more_than" if self.direction == "at_most" else "at_least"
+            line[demand] = {"baseline": self.baseline, "margin": threshold}
         optional: dict[str, Json] = {
             "suite": self.suite,
             "items": self.items,
             "control": self.control,
+            "battery": self.battery,
+            "useful": None if self.useful is None else self.useful.to_json(),
             "settings": dict(self.settings) or None,
             "why": self.why or None,
         }

@@ -1,7 +1,9 @@
-"""The suites that ship with Weighbridge, by name: the version that a policy means where it pins none. Pure data.
+"""The suites and batteries of attacks that ship with Weighbridge, by name: the version that a policy means where it
+pins none. Pure data.
 
 A built-in name must mean the same questions wherever it stands, or evidence on an easy suite of somebody's own would
-count for it. So no other suite can take one, and a policy that is read has the digest written beside the name.
+count for it, or a battery of one weak attack. So nothing else can take one, and a policy that is read has the digest
+written beside the name.
 """
 
 from __future__ import annotations
@@ -12,6 +14,12 @@ SUITES = {
     "harmless": "sha256:44b6dbf72bd0fdb0bf3329887699d57a350bd79f731d8680e8ccafdde4fd107b",
 }
 """Name -> digest of the suite in ``suites/data``; a test compares the two."""
+
+BATTERIES: dict[str, str] = {}
+"""Name -> digest of the battery: of ``{attack id: digest of the attack}``; a test compares the two."""
+
+BATTERY_OF = {"tampering": "default", "leakage": "leakage"}
+"""The battery that a line on an attacked metric of a measure means where it names none."""
 
 LM_EVAL = "lm-eval:"
 """How names of lm-eval's tasks begin."""

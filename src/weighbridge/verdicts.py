@@ -22,6 +22,12 @@ class Verdict:
     ``provable`` is the bound that this number of items could have shown at best. ``evidence`` holds the record
     digests; ``post_hoc`` says that the evidence was not gathered under this policy. A joined line has ``join`` and
     ``branches`` instead of numbers.
+
+    An attacked line has its ``battery``, and ``attacks``: id -> ``{estimate, lower, upper, items, outcome, reason,
+    excluded, loss: {estimate, lower, upper, items}}``, where ``loss`` is of usefulness and stands where the line bounds
+    it; its own numbers are the maximum over the attacks that are not excluded. A relative line has its ``baseline``,
+    numbers that are candidate minus baseline, ``threshold`` for the margin, and ``baselines``: a list of ``{name,
+    checkpoint, record, attack, estimate, lower, upper, items, outcome, reason}``. Numbers that nobody has are None.
     """
 
     path: str
@@ -45,6 +51,10 @@ class Verdict:
     evidence: tuple[str, ...] = ()
     post_hoc: bool = False
     why: str = ""
+    battery: str | None = None
+    attacks: Mapping[str, Json] = field(default_factory=dict)
+    baseline: str | None = None
+    baselines: tuple[Mapping[str, Json], ...] = ()
     join: Literal["any_of", "all_of"] | None = None
     branches: tuple[Verdict, ...] = ()
 
@@ -66,11 +76,32 @@ class TierVerdict:
 
 
 @dataclass(frozen=True)
+class ArtifactVerdict:
+    """What the policy says of one artifact, by its digest: it may be published with the checkpoint where all of its
+    ``own`` lines are met. A policy without such lines leaves it undecided."""
+
+    name: str
+    digest: str
+    outcome: Outcome
+    own: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A model that lines compared with, and the records of its evidence that were looked at, sorted."""
+
+    name: str
+    checkpoint: str
+    records: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Judgement:
     """What a policy says of a checkpoint, given evidence and time.
 
     ``tier`` is the most open tier whose requirements, and all stricter ones, are met; ``held`` if the strictest
-    listed tier is refused; ``undecided`` if it is neither met nor refused.
+    listed tier is refused; ``undecided`` if it is neither met nor refused. ``artifacts`` maps the name of every
+    artifact that was weighed to its verdict; they have no part in the tier. ``baselines`` are the models compared with.
     """
 
     checkpoint: str
@@ -83,6 +114,8 @@ class Judgement:
     tiers: tuple[TierVerdict, ...]
     evidence: tuple[str, ...]
     post_hoc: bool
+    artifacts: Mapping[str, ArtifactVerdict] = field(default_factory=dict)
+    baselines: tuple[Compared, ...] = ()
     notice: str | None = None
 
     def to_json(self) -> dict[str, Any]:
