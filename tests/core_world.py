@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from weighbridge import policy
 from weighbridge.asking import Clocks
+from weighbridge.canonical import Json
 from weighbridge.errors import EngineError
 from weighbridge.evidence import Calibration, Evidence, Finding, Observation, PlanRef, Question, seeded_order
 from weighbridge.measures.interface import Answer
@@ -101,6 +102,7 @@ class FakeMeasure:
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     producer: Mapping[str, str] = field(default_factory=dict)
     tokens: int = 0
+    facts: Mapping[str, Json] = field(default_factory=dict)
     clock: FakeClock | None = None
 
     @property

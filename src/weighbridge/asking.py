@@ -11,11 +11,11 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, Literal
 
+from weighbridge.canonical import Json
+from weighbridge.errors import Unmeasurable
 from weighbridge.evidence import Evidence, Observation, PlanRef, Question, seeded_order, to_json
-from weighbridge.judge import standing
 from weighbridge.measures.interface import Answer, SampledMeasure
 from weighbridge.plan import Step
-from weighbridge.policy import Policy
 from weighbridge.store import EvidenceStore, Journal
 from weighbridge.suites.interface import Suite
 from weighbridge.times import format_time
@@ -24,7 +24,10 @@ from weighbridge.verdicts import Verdict
 LOOK = 8
 """Clusters between two looks."""
 
-End = Literal["settled", "all items asked", "time is up", "broken", "already known"]
+End = Literal["settled", "all items asked", "time is up", "broken", "already known", "cannot be measured"]
+
+Standing = Callable[[Sequence[Evidence], Evidence], Sequence[Verdict]]
+"""How the bounds that a record speaks to stand, given the other evidence and it."""
 
 
 @dataclass(frozen=True)
@@ -57,49 +60,58 @@ class Run:
         self,
         measure: SampledMeasure,
         step: Step,
-        plan: PlanRef,
-        policy: Policy,
+        plan: PlanRef | None,
+        standing: Standing,
         store: EvidenceStore,
         clocks: Clocks,
         listen: Callable[[Progress], None],
     ) -> None:
         self.measure = measure
         self.step = step
-        self.plan: PlanRef | None = plan
-        self.policy = policy
+        self.plan = plan
+        self.standing = standing
         self.store = store
         self.clocks = clocks
         self.listen = listen
         self.end: End | None = None
         self.seconds = 0.0
+        self.verdicts: Sequence[Verdict] = ()
+        self._undecided: Mapping[str, str] = {}
         self._others = store.load()
         self._journal: Journal | None = None
-        self._former: Mapping[str, Any] = {}  # who answered what the journal held, and at what cost
+        self._former: Mapping[str, Any] = {}  # who answered what the journal held, at what cost, and how
         self._answers: Iterator[list[Answer]] | None = None
         self._chosen = _chosen(measure.suite, step)
         self._limit = sum(len(measure.suite.clusters[name]) for name in self._chosen)
 
+    @property
+    def observations(self) -> Sequence[Observation]:
+        """The answers so far, in the order of asking: of the stored record, of its journal, and of this run."""
+        return self._open().observations
+
     def settled(self) -> bool:
         """Whether stored evidence already settles the question. Loads no model."""
         journal = self._open()
-        if self._look(journal.observations) is not None:
+        first = self.store.get(self.step.question)
+        if self._look(journal.observations) is not None or (first is not None and first.undecided):
             self.end = "already known"
             self.close()
             return True
         return False
 
-    def advance(self, until: float | None) -> bool:
-        """Ask until the question is settled or its items run out (True), or until the time ``until`` (False).
+    def advance(self, until: float | None, items: int | None = None) -> bool:
+        """Ask until the question is settled or its items run out (True), or until the time ``until`` or until so many
+        ``items`` are answered in all (False).
 
         Raises ``EngineError``; what was answered before stays.
         """
         journal = self._open()
         self._others = self.store.load()
         if self._answers is None:
-            self._say(journal.observations, (), working=True)
+            self._say(journal.observations, working=True)
         start = self.clocks.elapsed()
         try:
-            while True:
+            while items is None or len(journal.observations) < items:
                 answers = list(islice(self._asking(journal), LOOK))
                 if answers:
                     self.seconds += self.clocks.elapsed() - start
@@ -108,6 +120,7 @@ class Run:
                         "producer": self._producer(),
                         "cost": self._cost(self._former.get("cost", {})),
                         "plan": to_json(self.plan),
+                        "facts": self._facts(),
                     }
                     journal.append([[answer.observation for answer in cluster] for cluster in answers], account)
                 self.seconds += self.clocks.elapsed() - start
@@ -117,6 +130,13 @@ class Run:
                     return True
                 if until is not None and start >= until:
                     return False
+            return False
+        except Unmeasurable as reason:
+            if journal.observations:  # it was possible before
+                raise
+            self._undecided = dict.fromkeys(self.measure.metrics, str(reason))
+            self.end = "cannot be measured"
+            return True
         finally:
             self.seconds += self.clocks.elapsed() - start
 
@@ -126,11 +146,11 @@ class Run:
         if self._answers is not None and hasattr(self._answers, "close"):
             self._answers.close()
         first = self.store.get(self.step.question)
-        if len(journal.observations) > (len(first.observations) if first else 0):
+        if self._undecided or len(journal.observations) > (len(first.observations) if first else 0):
             self.store.put(self._record(journal.observations, first))
         self.abandon()
         journal.remove()
-        self._say(journal.observations, ())
+        self._say(journal.observations)
 
     def abandon(self) -> None:
         """Close the journal and leave it where it is: the next weighing resumes from it."""
@@ -159,9 +179,9 @@ class Run:
 
     def _look(self, observations: Sequence[Observation]) -> End | None:
         """Why nothing more needs to be asked; None where something does."""
-        verdicts = standing(self.policy, self._others, self._record(observations, None)) if observations else []
-        self._say(observations, verdicts)
-        if verdicts and all(verdict.outcome != "undecided" for verdict in verdicts):
+        self.verdicts = self.standing(self._others, self._record(observations, None)) if observations else ()
+        self._say(observations)
+        if self.verdicts and all(verdict.outcome != "undecided" for verdict in self.verdicts):
             return "settled"
         return "all items asked" if len(observations) >= self._limit else None
 
@@ -174,7 +194,9 @@ class Run:
             made=first.made if first else format_time(self.clocks.now()),
             observations=tuple(observations),
             metrics=tuple(self.measure.metrics),
+            undecided=self._undecided,
             calibrations=dict(self.measure.calibrations),
+            facts=self._facts() or (first.facts if first else {}),
             plan=self.plan,
             producer=self._producer(),
             cost=self._cost(
@@ -186,6 +208,10 @@ class Run:
         """The versions of what answered: of an earlier run where this one asked nothing."""
         return dict(self.measure.producer or self._former.get("producer", {}))
 
+    def _facts(self) -> dict[str, Json]:
+        """How it was measured, as the measure tells it now or told it to an earlier run."""
+        return dict(self.measure.facts or self._former.get("facts", {}))
+
     def _cost(self, before: Mapping[str, float]) -> dict[str, float]:
         """What earlier runs cost, and this one."""
         return {
@@ -193,7 +219,7 @@ class Run:
             "tokens": before.get("tokens", 0.0) + self.measure.tokens,
         }
 
-    def _say(self, observations: Sequence[Observation], verdicts: Sequence[Verdict], *, working: bool = False) -> None:
+    def _say(self, observations: Sequence[Observation], *, working: bool = False) -> None:
         self.listen(
             Progress(
                 self.step.question,
@@ -201,7 +227,7 @@ class Run:
                 self._limit,
                 self.seconds,
                 self.measure.tokens,
-                verdicts,
+                self.verdicts,
                 self.end,
                 working,
             )

@@ -2,6 +2,7 @@
 
     WeighbridgeError                 1  something broke that the user did not cause
     ├── EngineError                  1  a model could not be loaded or run
+    │   └── Unmeasurable             1  what is asked cannot be measured of this checkpoint, whoever tries again
     ├── StorageError                 1  disk full or failing, nothing may be written there
     ├── InputError                   2  the user's input or usage
     │   ├── CheckpointError          2  a checkpoint that cannot be read
@@ -44,6 +45,10 @@ class WeighbridgeError(Exception):
 
 class EngineError(WeighbridgeError):
     """A model could not be loaded or run."""
+
+
+class Unmeasurable(EngineError):
+    """What is asked cannot be measured of this checkpoint, and trying again changes nothing: its record says why."""
 
 
 class StorageError(WeighbridgeError):

@@ -104,12 +104,15 @@ class EvidenceStore:
             yield
 
 
+_SAID = {"producer", "cost"}
+
+
 class Journal:
     """Answers of a measurement under way: durable after every ``append``, readable after any kill.
 
     ``observations`` begins with those of the stored record, ``start``, and grows. ``account`` is what was last said
-    about the answers in the journal: ``{"producer": {...}, "cost": {...}, "plan": {...}}``, or empty; ``plan`` is the
-    plan that they were given under.
+    about the answers in the journal: ``{"producer": {...}, "cost": {...}, "plan": {...}, "facts": {...}}``, or empty;
+    ``plan`` is the plan that they were given under.
     """
 
     def __init__(self, path: Path, question: Question, start: Sequence[Observation]) -> None:
@@ -179,7 +182,7 @@ class Journal:
                 if value != self._header:
                     return None
                 continue
-            if isinstance(value, dict) and {"producer", "cost"} <= set(value) <= {"producer", "cost", "plan"}:
+            if isinstance(value, dict) and _SAID <= set(value) <= {*_SAID, "plan", "facts"}:
                 self.account = value
                 said = value.get("plan")
                 self.plan = None if said is None else structure.parse(PlanRef, said, where=where, error=EvidenceError)

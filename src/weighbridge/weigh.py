@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from weighbridge.asking import Clocks, End, Progress, Run
 from weighbridge.errors import EngineError
 from weighbridge.evidence import Evidence, PlanRef, Question
-from weighbridge.judge import judge
+from weighbridge.judge import judge, standing
 from weighbridge.measures.interface import ExactMeasure, SampledMeasure
 from weighbridge.plan import Plan, make_plan
 from weighbridge.policy import Policy
@@ -71,7 +72,7 @@ def weigh(
     sampled = {measure.question.digest: measure for measure in measures.sampled}
     for named in (True, False):
         runs = [
-            Run(sampled[step.question.digest], step, plan.ref, policy, store, clocks, listen)
+            Run(sampled[step.question.digest], step, plan.ref, partial(standing, policy), store, clocks, listen)
             for step in plan.steps
             if step.question.digest in sampled and step.named is named
         ]

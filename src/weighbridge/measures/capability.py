@@ -86,6 +86,10 @@ class Capability:
     def tokens(self) -> int:
         return self._tokens
 
+    @property
+    def facts(self) -> Mapping[str, Json]:
+        return {}
+
     def ask(self, clusters: Iterable[Sequence[Item]]) -> Iterator[list[Answer]]:
         """The answers of each cluster, in order; runs ahead by at most one batch. Raises ``EngineError``."""
         for batch in self._batches(iter(clusters)):

@@ -61,9 +61,15 @@ class SampledMeasure(Protocol):
         """Tokens processed so far for this measure, whoever else uses the engine."""
         ...
 
+    @property
+    def facts(self) -> Mapping[str, Json]:
+        """Details for people of how it was measured, as far as they are known; empty where there are none."""
+        ...
+
     def ask(self, clusters: Iterable[Sequence[Item]]) -> Iterator[list[Answer]]:
         """For each cluster in order, the answers to its items. May run ahead of what is consumed by one batch.
 
-        A failure of one item is a failed observation; a failure of the engine itself raises ``EngineError``.
+        A failure of one item is a failed observation; a failure of the engine itself raises ``EngineError``, and
+        ``Unmeasurable`` where no try of anybody's could succeed: the record then says why it is undecided.
         """
         ...
