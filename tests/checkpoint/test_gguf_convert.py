@@ -289,7 +289,7 @@ def test_what_is_written_wrongly_is_noticed(tmp_path: Path, monkeypatch: pytest.
 
     write_gguf(tmp_path / "x.gguf")
     with monkeypatch.context() as patch:
-        patch.setattr(gguf_convert, "_split_halves", lambda count, head: np.arange(count))
+        patch.setattr(gguf_convert, "split_halves", lambda count, head: np.arange(count))
         with pytest.raises(CheckpointError, match="differs from its dequantised source") as caught:
             convert_gguf(tmp_path / "x.gguf", tmp_path / "out")
         assert "_proj.weight" in str(caught.value.where)

@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from weighbridge import canonical
 from weighbridge.checkpoint.files import ORIGIN_FILE, list_checkpoint
-from weighbridge.checkpoint.gguf_families import Target, plan_config, plan_tensors
+from weighbridge.checkpoint.gguf_families import ROPE_FACTORS, Target, plan_config, plan_tensors
 from weighbridge.checkpoint.gguf_header import GgufHeader, read_gguf_header
-from weighbridge.checkpoint.gguf_tensors import Floats, check_type, read_rows
+from weighbridge.checkpoint.gguf_tensors import Floats, check_type, interleave, read_rows, split_halves
 from weighbridge.checkpoint.gguf_tokenizer import TokenizerPlan, plan_tokenizer
 from weighbridge.checkpoint.hashing import Progress, hash_file, hash_files
 from weighbridge.checkpoint.origin import Origin, check_origin, read_origin
@@ -102,7 +101,7 @@ class _Conversion:
         self._done = 0
 
     def _rope_factors(self) -> list[float] | None:
-        tensor = self.header.by_name.get("rope_freqs.weight")
+        tensor = self.header.by_name.get(ROPE_FACTORS)
         if tensor is None:
             return None
         with self.source.open("rb") as stream:
@@ -121,8 +120,8 @@ class _Conversion:
                 with (folder / name).open("wb") as out:
                     out.write(_safetensors_header(targets))
                     for target in targets:
-                        for first, count in _slices(target):
-                            out.write(_target_rows(stream, target, first, count).astype("<f4", copy=False).data)
+                        for first, count in slices(target):
+                            out.write(target_rows(stream, target, first, count).astype("<f4", copy=False).data)
                             self._tick(count * target.matrix[1], progress)
         if len(shards) > 1:
             weight_map = {target.name: name for name, targets in zip(names, shards, strict=True) for target in targets}
@@ -150,12 +149,12 @@ class _Conversion:
                     raise self._differs(target.name)
                 rows_of_target, columns = target.matrix
                 with path.open("rb") as file:
-                    for first, count in _slices(target):
+                    for first, count in slices(target):
                         file.seek(tensor.begin + first * columns * _FLOAT_BYTES)
                         rows = np.frombuffer(file.read(count * columns * _FLOAT_BYTES), "<f4").reshape(-1, columns)
                         expected = read_rows(stream, target.source, columns, target.first + first, count)
                         if target.heads is not None:
-                            rows = rows[_interleave(count, rows_of_target // target.heads)]
+                            rows = rows[interleave(count, rows_of_target // target.heads)]
                         if rows.shape != expected.shape or not np.array_equal(
                             rows.view(np.uint32), expected.view(np.uint32)
                         ):
@@ -208,26 +207,16 @@ def _reuse(to: Path, source: Path, sha256: str) -> Path:
     return to
 
 
-def _target_rows(stream: BinaryIO, target: Target, first: int, count: int) -> Floats:
+def target_rows(stream: BinaryIO, target: Target, first: int, count: int) -> Floats:
+    """Rows of ``target`` as transformers keeps them: [count, columns], float32. Whole heads where they are permuted."""
     height, columns = target.matrix
     rows = read_rows(stream, target.source, columns, target.first + first, count)
     if target.heads is not None:
-        rows = rows[_split_halves(count, height // target.heads)]
+        rows = rows[split_halves(count, height // target.heads)]
     return np.ascontiguousarray(rows)
 
 
-def _split_halves(count: int, head: int) -> npt.NDArray[np.intp]:
-    """Where to take the rows of whole heads from: llama.cpp keeps the two halves of a rotary head interleaved
-    (0, h/2, 1, h/2 + 1, ...), transformers one after the other."""
-    return np.arange(count).reshape(-1, head // 2, 2).transpose(0, 2, 1).reshape(-1)
-
-
-def _interleave(count: int, head: int) -> npt.NDArray[np.intp]:
-    """The way back: convert_hf_to_gguf's permutation."""
-    return np.arange(count).reshape(-1, 2, head // 2).transpose(0, 2, 1).reshape(-1)
-
-
-def _slices(target: Target) -> Iterator[tuple[int, int]]:
+def slices(target: Target) -> Iterator[tuple[int, int]]:
     """(first row, rows) of slices that fit in memory; whole heads where rows are permuted within them."""
     rows, columns = target.matrix
     unit = rows // target.heads if target.heads is not None else 1

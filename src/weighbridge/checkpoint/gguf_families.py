@@ -64,7 +64,7 @@ FAMILIES: Mapping[str, Family] = {
     "qwen2": Family("Qwen2ForCausalLM", "qwen2"),
     "qwen3": Family("Qwen3ForCausalLM", "qwen3"),
 }
-_MIXTRAL = Family("MixtralForCausalLM", "mixtral", interleaved=True)
+MIXTRAL = Family("MixtralForCausalLM", "mixtral", interleaved=True)
 
 _KEYS = frozenset(
     {
@@ -87,8 +87,11 @@ _KEYS = frozenset(
     }
 )
 
-_TOP = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
-_BLOCK = {
+# GGUF's names of tensors -> transformers'. In blocks: the part before ``.weight`` or ``.bias``.
+TOP = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight"}
+OUTPUT, HEAD = "output.weight", "lm_head.weight"
+ROPE_FACTORS = "rope_freqs.weight"
+BLOCK = {
     "attn_norm": "input_layernorm",
     "ffn_norm": "post_attention_layernorm",
     "attn_q": "self_attn.q_proj",
@@ -102,7 +105,7 @@ _BLOCK = {
     "ffn_down": "mlp.down_proj",
     "ffn_gate_inp": "block_sparse_moe.gate",
 }
-_EXPERTS = {"ffn_gate_exps": "w1", "ffn_down_exps": "w2", "ffn_up_exps": "w3"}
+EXPERTS = {"ffn_gate_exps": "w1", "ffn_down_exps": "w2", "ffn_up_exps": "w3"}
 _BLOCK_NAME = re.compile(r"blk\.(\d{1,6})\.([a-z_]+)\.(weight|bias)")
 
 
@@ -121,7 +124,7 @@ def plan_config(header: GgufHeader, rope_factors: list[float] | None, *, where: 
         )
     settings = _Settings(header, name, where)
     experts = settings.integer("expert_count", 0)
-    family = FAMILIES[name] if not experts else _MIXTRAL
+    family = FAMILIES[name] if not experts else MIXTRAL
     if experts and name != "llama":
         raise settings.error("expert_count", f"experts in {name} are not converted")
     heads = settings.integer("attention.head_count")
@@ -146,7 +149,7 @@ def plan_config(header: GgufHeader, rope_factors: list[float] | None, *, where: 
         "max_position_embeddings": settings.integer("context_length"),
         "rms_norm_eps": settings.number("attention.layer_norm_rms_epsilon"),
         "rope_theta": settings.number("rope.freq_base", 10000.0),
-        "tie_word_embeddings": "output.weight" not in header.by_name,
+        "tie_word_embeddings": OUTPUT not in header.by_name,
     }
     if family.model_type == "llama":
         config["attention_bias"] = "blk.0.attn_q.bias" in header.by_name
@@ -164,7 +167,7 @@ def plan_config(header: GgufHeader, rope_factors: list[float] | None, *, where: 
         scaling = llama3_scaling(rope_factors, head_dim, config["rope_theta"])
         if scaling is None:
             raise CheckpointError(
-                "rotary factors that follow no known rule", where=f"{where} at rope_freqs.weight", remedy=REMEDY
+                "rotary factors that follow no known rule", where=f"{where} at {ROPE_FACTORS}", remedy=REMEDY
             )
     if scaling is not None:
         config["rope_scaling"] = scaling
@@ -180,35 +183,35 @@ def plan_tensors(header: GgufHeader, config: Mapping[str, Any], *, where: str) -
     interleaved = config["model_type"] in ("llama", "mixtral")
     targets: list[Target] = []
     for tensor in header.tensors:
-        if tensor.name == "rope_freqs.weight":
+        if tensor.name == ROPE_FACTORS:
             continue  # went into the config, see plan_config
-        if tensor.name in _TOP:
-            targets.append(Target(_TOP[tensor.name], tensor, tensor.shape))
+        if tensor.name in TOP:
+            targets.append(Target(TOP[tensor.name], tensor, tensor.shape))
             continue
-        if tensor.name == "output.weight":
-            targets.append(Target("lm_head.weight", tensor, tensor.shape))
+        if tensor.name == OUTPUT:
+            targets.append(Target(HEAD, tensor, tensor.shape))
             continue
         match = _BLOCK_NAME.fullmatch(tensor.name)
         if match is None or int(match[1]) >= config["num_hidden_layers"]:
             raise _no_place(tensor, where)
         prefix = f"model.layers.{int(match[1])}."
         part, kind = match[2], match[3]
-        if part in _EXPERTS and config["model_type"] == "mixtral" and kind == "weight" and len(tensor.shape) == 3:
+        if part in EXPERTS and config["model_type"] == "mixtral" and kind == "weight" and len(tensor.shape) == 3:
             experts, rows, columns = tensor.shape
             targets.extend(
                 Target(
-                    f"{prefix}block_sparse_moe.experts.{index}.{_EXPERTS[part]}.weight",
+                    f"{prefix}block_sparse_moe.experts.{index}.{EXPERTS[part]}.weight",
                     tensor,
                     (rows, columns),
                     first=index * rows,
                 )
                 for index in range(experts)
             )
-        elif part in _BLOCK and not (part == "ffn_gate_inp" and config["model_type"] != "mixtral"):
+        elif part in BLOCK and not (part == "ffn_gate_inp" and config["model_type"] != "mixtral"):
             heads = {"attn_q": "num_attention_heads", "attn_k": "num_key_value_heads"}.get(part)
             targets.append(
                 Target(
-                    f"{prefix}{_BLOCK[part]}.{kind}",
+                    f"{prefix}{BLOCK[part]}.{kind}",
                     tensor,
                     tensor.shape,
                     heads=_heads(tensor, config[heads], where) if heads and interleaved else None,

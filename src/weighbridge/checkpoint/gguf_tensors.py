@@ -1,4 +1,4 @@
-"""Read rows of a GGUF tensor as float32. Loads NumPy and gguf."""
+"""Rows of GGUF tensors: read as float32, and put into the order that each side keeps. Loads NumPy and gguf."""
 
 from __future__ import annotations
 
@@ -42,3 +42,14 @@ def check_type(tensor: GgufTensor, where: str) -> None:
         raise CheckpointError(
             f"the tensor type {name} cannot be dequantised", where=f"{where} at {tensor.name}"
         ) from cause
+
+
+def split_halves(count: int, head: int) -> npt.NDArray[np.intp]:
+    """Where to take the rows of whole heads from: llama.cpp keeps the two halves of a rotary head interleaved
+    (0, h/2, 1, h/2 + 1, ...), transformers one after the other."""
+    return np.arange(count).reshape(-1, head // 2, 2).transpose(0, 2, 1).reshape(-1)
+
+
+def interleave(count: int, head: int) -> npt.NDArray[np.intp]:
+    """The way back: convert_hf_to_gguf's permutation."""
+    return np.arange(count).reshape(-1, 2, head // 2).transpose(0, 2, 1).reshape(-1)

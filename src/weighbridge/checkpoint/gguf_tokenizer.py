@@ -16,7 +16,7 @@ from weighbridge.checkpoint.gguf_header import GgufHeader
 from weighbridge.errors import CheckpointError
 
 # tokenizer.ggml.token_type (llama.h, llama_token_type)
-_UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
 _WORDS_AND_NUMBERS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|NUMBERS| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -24,7 +24,7 @@ _WORDS_AND_NUMBERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Split:
+class Split:
     """How text is cut before merging. ``digits``: every digit alone, then GPT-2's rule; ``pattern``: this rule."""
 
     pattern: str | None = None
@@ -34,6 +34,7 @@ class _Split:
     bos: bool = False  # where the file does not say whether a sequence begins with the BOS token
 
     def pre_tokenizer(self) -> dict[str, Any]:
+        """This rule in ``tokenizer.json``'s words."""
         level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": not self.pattern}
         if self.digits:
             return {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, level]}
@@ -43,11 +44,11 @@ class _Split:
         return level
 
 
-_LLAMA3 = _Split(_WORDS_AND_NUMBERS.replace("NUMBERS", r"\p{N}{1,3}"), whole_words=True, bos=True)
-_QWEN2 = _Split(_WORDS_AND_NUMBERS.replace("NUMBERS", r"\p{N}"), nfc=True)
-_SPLITS: Mapping[str, _Split] = {
-    "gpt-2": _Split(),
-    "smollm": _Split(digits=True),
+_LLAMA3 = Split(_WORDS_AND_NUMBERS.replace("NUMBERS", r"\p{N}{1,3}"), whole_words=True, bos=True)
+_QWEN2 = Split(_WORDS_AND_NUMBERS.replace("NUMBERS", r"\p{N}"), nfc=True)
+SPLITS: Mapping[str, Split] = {
+    "gpt-2": Split(),
+    "smollm": Split(digits=True),
     "llama-bpe": _LLAMA3,
     "llama3": _LLAMA3,
     "llama-v3": _LLAMA3,
@@ -107,7 +108,7 @@ def plan_tokenizer(header: GgufHeader, *, context: int, where: str) -> Tokenizer
 
 def _byte_level(source: _Source) -> tuple[dict[str, Any], bool]:
     name = source.metadata.get("tokenizer.ggml.pre")
-    split = _SPLITS.get(name) if isinstance(name, str) else None
+    split = SPLITS.get(name) if isinstance(name, str) else None
     if split is None:
         raise source.error("tokenizer.ggml.pre", f"the splitting rule {str(name)[:40]!r} is not known")
     merges = source.texts("tokenizer.ggml.merges")
@@ -221,8 +222,8 @@ class _Source:
                 "lstrip": False,
                 "rstrip": False,
                 "normalized": False,
-                "special": kind != _USER_DEFINED,
+                "special": kind != USER_DEFINED,
             }
             for index, (token, kind) in enumerate(zip(self.tokens, self.types, strict=True))
-            if kind in (_UNKNOWN, _CONTROL, _USER_DEFINED)
+            if kind in (UNKNOWN, CONTROL, USER_DEFINED)
         ]
