@@ -14,6 +14,7 @@ from trust_world import DECIDED, EXPIRES, NOW, POLICY, arguments, digest, draft,
 from weighbridge import canonical
 from weighbridge.checkpoint.manifest import FileEntry, Manifest
 from weighbridge.decision import (
+    BaselineRef,
     Decision,
     check_expiry,
     check_supersession,
@@ -367,3 +368,65 @@ def test_a_digest_of_other_files_is_refused_as_such() -> None:
     statement["predicate"]["checkpoint"]["digest"] = digest("another")
     with pytest.raises(VerificationError, match="not those of the checkpoint"):
         reread(statement)
+
+
+def compared(**changes: Any) -> BaselineRef:
+    fields: dict[str, Any] = {
+        "name": "Old-1.0",
+        "checkpoint": digest("old"),
+        "opened_by": "others",
+        "set": "open-frontier",
+        "since": "2026-01-31",
+        "records": (digest("b"), digest("a")),
+    }
+    fields |= changes
+    return BaselineRef(**fields | {"records": tuple(sorted(fields["records"]))})
+
+
+def test_baselines_are_part_of_the_decision_and_come_back_as_they_were() -> None:
+    mine = compared(name="mine", opened_by="own", set=None, since=None)
+    decision = draft(baselines=[mine, compared()])
+    assert decision.baselines == (compared(), mine)
+    assert read(decision.payload).baselines == decision.baselines
+    assert len({decision.id, draft().id, draft(baselines=[mine]).id}) == 3
+
+
+def test_a_decision_that_compares_nothing_is_written_as_before_there_were_baselines() -> None:
+    assert "baselines" not in as_json()["predicate"]
+    empty = as_json()
+    empty["predicate"]["baselines"] = []
+    with pytest.raises(VerificationError, match="do not agree"):
+        reread(empty, mend_id=False)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("name", "../up", "no name"),
+        ("name", "open-frontier", "no name"),
+        ("name", ".hidden", "no name"),
+        ("opened_by", "own", "ratchet"),
+        ("opened_by", "nobody", "none of"),
+        ("set", "closed-frontier", "no set"),
+        ("since", "20260131", "no day"),
+        ("since", "2026-02-30", "no day"),
+        ("checkpoint", "sha256:short", "digest"),
+        ("records", [digest("b"), digest("a")], "out of order"),
+        ("records", [digest("a"), digest("a")], "out of order"),
+    ],
+)
+def test_a_baseline_that_does_not_fit_is_refused(field: str, value: Any, said: str) -> None:
+    if field == "records":
+        value = sorted(value, reverse=True)
+    changed = as_json(baselines=[compared()])
+    changed["predicate"]["baselines"][0][field] = value
+    with pytest.raises(VerificationError, match=said):
+        reread(changed)
+
+
+def test_a_baseline_stands_once_and_in_order() -> None:
+    for pair in ([compared(), compared()], [compared(name="b"), compared(name="a")]):
+        changed = as_json(baselines=[pair[0]])
+        changed["predicate"]["baselines"] = [as_json(baselines=[one])["predicate"]["baselines"][0] for one in pair]
+        with pytest.raises(VerificationError, match="order"):
+            reread(changed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, get_args
@@ -20,13 +20,20 @@ from weighbridge.checkpoint.manifest import FileEntry, Manifest
 from weighbridge.errors import DecisionExpired, EvidenceError, InputError, PolicyError, VerificationError
 from weighbridge.statement import DECISION, Statement, Subject, check_digest, check_version, refused
 from weighbridge.text import check_visible
-from weighbridge.times import SKEW, format_time, parse_time, whole_seconds
+from weighbridge.times import SKEW, format_time, parse_day, parse_time, whole_seconds
 
 VERSION = 1
 
 DecidedTier = Literal["open", "gated", "api", "held", "undecided"]
 DECIDED_TIERS: tuple[DecidedTier, ...] = get_args(DecidedTier)
 
+FRONTIER = "open-frontier"
+"""The set of models that others opened: what an attacker has already, whatever this lab decides."""
+
+RESERVED = (FRONTIER, "registry.json", "source")
+"""What else stands where a name of a baseline could: a set, the file beside the folders, what artifacts are held to."""
+
+_BASELINE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DECIMAL = re.compile(r"0\.[0-9]{1,9}")
 
 
@@ -48,11 +55,62 @@ class EvidenceRef:
 
 
 @dataclass(frozen=True)
+class BaselineModel:
+    """A model that others are compared with, under a ``name`` that is good for a folder's.
+
+    ``opened_by`` says whose it is: of ``others``, or the lab's ``own``. ``set`` is the set of baselines that it stands
+    in, if any, ``since`` the day (``2026-01-31``) from which its weights were open. Raises ``InputError``; a model of
+    one's own in ``open-frontier`` too, since a margin against oneself would ratchet.
+    """
+
+    name: str
+    checkpoint: str
+    opened_by: Literal["others", "own"]
+    set: str | None
+    since: str | None
+
+    def __post_init__(self) -> None:
+        if not _BASELINE_NAME.fullmatch(self.name) or self.name in RESERVED:
+            raise InputError(
+                f"{self.name!r:.80} is no name for a baseline",
+                where="name",
+                remedy=f"1 to 64 letters, digits, '.', '_' and '-', first no sign, none of {', '.join(RESERVED)}",
+            )
+        check_digest(self.checkpoint, where=f"the baseline {self.name}")
+        if self.set not in (None, FRONTIER):
+            raise InputError(f"{self.set!r:.80} is no set of baselines", where=self.name, remedy=f"known: {FRONTIER}")
+        if self.set == FRONTIER and self.opened_by != "others":
+            raise InputError(
+                f"a model of one's own does not join {FRONTIER}: a margin against oneself would ratchet",
+                where=self.name,
+                remedy="add it outside the set, and compare with it by its name",
+            )
+        if self.since is not None:
+            parse_day(self.since, where=f"since of {self.name}")
+
+
+@dataclass(frozen=True)
+class BaselineRef(BaselineModel):
+    """A baseline that the checkpoint was compared with: ``records`` are the digests of its evidence that was judged,
+    sorted."""
+
+    records: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        BaselineModel.__post_init__(self)
+        for digest in self.records:
+            check_digest(digest, where=f"the baseline {self.name}")
+        if list(self.records) != sorted(set(self.records)):
+            raise InputError("its records are out of order, or one stands twice", where=f"the baseline {self.name}")
+
+
+@dataclass(frozen=True)
 class Decision:
     """A decision. ``id`` is the digest of all the rest and is what approvals, successors and revocations name.
 
     ``manifest`` names the files decided on; ``origin`` says what they were converted from, if they were.
-    ``judgement`` is the judge's output, whole. ``error_rate`` is a decimal string.
+    ``judgement`` is the judge's output, whole. ``error_rate`` is a decimal string. ``baselines`` are the models that
+    the checkpoint was compared with; a decision that compares nothing has no such field.
     ``signers`` holds the fingerprints of the trusted keys that signed; a draft has none.
     """
 
@@ -69,6 +127,7 @@ class Decision:
     plan: str | None
     decided_at: datetime
     expires_at: datetime
+    baselines: tuple[BaselineRef, ...] = ()
     signers: tuple[str, ...] = field(default=(), compare=False)
 
     @property
@@ -95,7 +154,8 @@ class Decision:
         with refused(where):
             if statement.predicate_type != DECISION:
                 raise InputError(f"states {statement.predicate_type}, not a decision", where=where)
-            form = structure.parse(_Predicate, statement.predicate, where=where)
+            # One that compares nothing is written without the field, as all were before there were baselines.
+            form = structure.parse(_Predicate, {"baselines": []} | dict(statement.predicate), where=where)
             check_version(form.version, VERSION, where=where)
             decision = cls(
                 id=check_digest(form.id, where=f"{where} at $.predicate.id"),
@@ -111,6 +171,7 @@ class Decision:
                 plan=form.plan,
                 decided_at=parse_time(form.decided_at, where=f"{where} at $.predicate.decided_at"),
                 expires_at=parse_time(form.expires_at, where=f"{where} at $.predicate.expires_at"),
+                baselines=form.baselines,
                 signers=statement.signers,
             )
             _check(decision, where)
@@ -133,12 +194,14 @@ def make_decision(
     serial: int = 1,
     supersedes: str | None = None,
     origin: Mapping[str, Json] | None = None,
+    baselines: Iterable[BaselineRef] = (),
 ) -> Decision:
     """A draft of the decision. The same arguments give the same bytes.
 
     ``judgement`` is the judge's output with its ``tier``; ``policy`` the policy's canonical JSON, of which name,
     notice, error rate and digest are recorded; ``evidence`` pairs of question and record digest, one for each
-    question, in any order. Raises ``InputError`` (``PolicyError``, ``EvidenceError``) for what does not fit.
+    question, in any order; ``baselines`` are the models it was compared with. Raises ``InputError`` (``PolicyError``,
+    ``EvidenceError``) for what does not fit.
     """
     where = "decision"
     tier, name, notice = judgement.get("tier"), policy.get("name"), policy.get("notice")
@@ -167,6 +230,7 @@ def make_decision(
         plan=plan,
         decided_at=whole_seconds(decided_at, where=f"{where} at decided_at"),
         expires_at=whole_seconds(expires_at, where=f"{where} at expires_at"),
+        baselines=tuple(sorted(baselines, key=lambda one: one.name)),
     )
     _check(draft, where)
     decision = Decision(**{**vars(draft), "id": _id(draft)})
@@ -257,10 +321,12 @@ class _Predicate:
     plan: str | None
     decided_at: str
     expires_at: str
+    baselines: tuple[BaselineRef, ...]
 
 
 def _rest(decision: Decision) -> dict[str, Any]:
     """The predicate without its id."""
+    compared = [asdict(one) | {"records": list(one.records)} for one in decision.baselines]
     return {
         "version": VERSION,
         "serial": decision.serial,
@@ -282,6 +348,7 @@ def _rest(decision: Decision) -> dict[str, Any]:
         "plan": decision.plan,
         "decided_at": format_time(decision.decided_at),
         "expires_at": format_time(decision.expires_at),
+        **({"baselines": compared} if compared else {}),
     }
 
 
@@ -304,6 +371,9 @@ def _check(decision: Decision, where: str) -> None:
     questions = [one.question for one in decision.evidence]
     if questions != sorted(set(questions)):
         raise InputError("evidence is out of order, or answers one question twice", where=f"{where} at evidence")
+    names = [one.name for one in decision.baselines]
+    if names != sorted(set(names)):
+        raise InputError("baselines are out of order, or one stands twice", where=f"{where} at baselines")
     _check_judgement(decision, where)
     if not decision.policy.name.strip():
         raise InputError("the policy has no name", where=f"{where} at policy")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from weighbridge.errors import InputError
 
@@ -21,6 +21,17 @@ def parse_time(text: str, *, where: str) -> datetime:
         return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     except ValueError as cause:
         raise InputError(f"{text!r} is no time of the calendar", where=where) from cause
+
+
+def parse_day(text: str, *, where: str) -> date:
+    """The day that ``text`` names. Raises ``InputError`` for any form but ``2026-01-31``."""
+    try:
+        day = date.fromisoformat(text)
+    except ValueError as cause:
+        raise InputError(f"{text!r:.60} is no day", where=where, remedy="write it like 2026-01-31") from cause
+    if day.isoformat() != text:
+        raise InputError(f"{text!r:.60} is no day", where=where, remedy="write it like 2026-01-31")
+    return day
 
 
 def format_time(time: datetime) -> str:

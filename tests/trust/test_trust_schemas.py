@@ -18,6 +18,7 @@ from make_trust_fixtures import FOLDER
 
 from trust_world import decided, digest, draft
 from weighbridge import evidence
+from weighbridge.decision import BaselineRef
 from weighbridge.evidence import Calibration, Evidence, Finding, Observation, PlanRef, Question, SuiteRef
 from weighbridge.plan import Plan, Step
 from weighbridge.trust import dsse
@@ -73,6 +74,11 @@ def examples() -> Iterator[tuple[str, Any]]:
         "decision",
         json.loads(draft(tier="undecided", plan=None, origin={"kind": "gguf"}, supersedes=digest("older")).payload),
     )
+    compared = [
+        BaselineRef("Old-1.0", digest("old"), "others", "open-frontier", "2026-01-31", (digest("record 3"),)),
+        BaselineRef("predecessor", digest("mine"), "own", None, None, ()),
+    ]
+    yield "decision", json.loads(draft(baselines=compared).payload)
     yield "trust-file", yaml.safe_load((FOLDER / "trust.yaml").read_text())
     for record in (sampled(), exact()):
         yield "evidence", evidence.to_json(record)
@@ -121,7 +127,7 @@ def objects(value: Any) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize(("name", "value"), EXAMPLES)
 def test_a_schema_refuses_unknown_and_missing_fields(name: str, value: Any) -> None:
     validator = Draft202012Validator(schema(name))
-    optional = {"keyid", "threshold", "annotations"}
+    optional = {"keyid", "threshold", "annotations", "baselines"}
     for index, original in enumerate(objects(value)):
         changed = copy.deepcopy(value)
         list(objects(changed))[index]["surprise"] = 1
@@ -163,4 +169,6 @@ def test_the_schema_of_evidence_has_the_fields_of_the_code() -> None:
 
 def test_the_schema_of_a_decision_has_the_fields_of_the_code() -> None:
     predicate = schema("decision")["properties"]["predicate"]["properties"]
-    assert set(predicate) == set(decided().statement.predicate)
+    compared = BaselineRef("old", digest("checkpoint"), "others", None, None, ())
+    assert set(predicate) == set(decided(baselines=[compared]).statement.predicate)
+    check_fields(BaselineRef, predicate["baselines"]["items"])
