@@ -46,6 +46,13 @@ def test_it_reads_what_the_library_writes(tmp_path: Path) -> None:
         if not key.startswith("GGUF."):
             assert header.metadata[key] == field.contents()
     assert set(header.templates()) == {"default"}
+    assert header.longest_token == len("\u0120world".encode())
+
+
+def test_without_a_vocabulary_no_token_is_the_longest() -> None:
+    for value in ([], [1, 2], "text"):
+        assert GgufHeader(3, {"tokenizer.ggml.tokens": value}, ()).longest_token is None
+    assert GgufHeader(3, {}, ()).longest_token is None
 
 
 def test_block_sizes_are_those_of_ggml() -> None:

@@ -158,6 +158,44 @@ def test_the_other_routes(shared: World, path: str, body: dict[str, Any]) -> Non
     assert refused(shared, body, path)["status"] == 400
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        (CHAT, GOOD | {"messages": [{"role": "user", "content": "é" * 501}]}, "messages"),
+        (CHAT, GOOD | {"messages": [{"role": "user", "content": [{"type": "text", "text": "a" * 600}] * 2}]},
+         "messages"),
+        (CHAT, GOOD | {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [
+            {"type": "function", "id": "1", "function": {"name": "f", "arguments": "a" * 1001}}]}]}, "messages"),
+        (CHAT, GOOD | {"tools": [{"type": "function", "function": {"name": "f", "description": "a" * 1001}}]},
+         "messages"),
+        ("/v1/completions", {"model": "small", "prompt": "a" * 1001}, "prompt"),
+        ("/v1/completions", {"model": "small", "prompt": ["a", "a" * 1001]}, "prompt"),
+        ("/v1/embeddings", {"model": "small", "input": "a" * 1001}, "input"),
+        ("/v1/responses", {"model": "small", "input": "a" * 1001}, "input"),
+    ],
+)  # fmt: skip
+def test_a_prompt_that_cannot_fit_is_refused_before_dispatch(
+    shared: World, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any], param: str
+) -> None:
+    monkeypatch.setattr(shared.model, "max_prompt", 1000)
+    error = refused(shared, body, path)
+    assert (error["status"], error["code"], error["param"]) == (400, "context_length_exceeded", param)
+    assert "maximum context length is 2048 tokens" in error["message"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"messages": [{"role": "user", "content": "\x01" * 1000}]},  # 6,000 bytes of JSON
+        {"messages": [{"role": "user", "content": "a" * 500}] * 2},
+        {"user": "a" * 5000},
+    ],
+)
+def test_a_prompt_counts_by_its_text(world: World, changes: dict[str, Any]) -> None:
+    world.model.max_prompt = 1000
+    assert world.http().post(CHAT, json=GOOD | changes).status_code == 200
+
+
 def test_routes_that_do_not_exist(shared: World) -> None:
     http = shared.http()
     for method, path, status in (

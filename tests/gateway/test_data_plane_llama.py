@@ -11,6 +11,7 @@ import openai
 import pytest
 from gateway_world import World, running
 
+from weighbridge.checkpoint import read_gguf_header
 from weighbridge.gateway.backend.engine import Engine, Flags, llama_cpp
 from weighbridge.gateway.backend.upstream import Timeouts, Upstream
 from weighbridge.gateway.rules.terms import Outcome
@@ -116,6 +117,19 @@ def test_what_the_engine_refuses_costs_nothing(real: World) -> None:
         real.client(timeout=120).chat.completions.create(max_tokens=4, **long)
     assert refused.value.code == "context_length_exceeded"
     assert last(real) == (Outcome.UPSTREAM_ERROR, None)
+
+
+def test_no_text_that_fits_is_too_long_to_be_asked(real: World, real_gguf: Path) -> None:
+    """The bound of a prompt's bytes: its longest token, as often as the context has room."""
+    header = read_gguf_header(real_gguf)
+    tokens = header.metadata["tokenizer.ggml.tokens"]
+    assert isinstance(tokens, list)
+    longest = max(tokens, key=len).replace("\u0120", " ")
+    prompt = longest * 20
+    text = real.client(timeout=120).completions.create(model="small", prompt=prompt, max_tokens=1)
+    assert header.longest_token is not None
+    assert text.usage is not None
+    assert text.usage.prompt_tokens * header.longest_token >= len(prompt.encode())
 
 
 def test_responses_say_and_bill_what_chat_does(real: World) -> None:

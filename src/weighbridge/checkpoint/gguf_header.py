@@ -101,6 +101,17 @@ class GgufHeader:
         """Name -> tensor."""
         return {tensor.name: tensor for tensor in self.tensors}
 
+    @property
+    def longest_token(self) -> int | None:
+        """The most bytes of text that one token stands for; None where there is no vocabulary.
+
+        Of a byte-level vocabulary, or one that writes a space as U+2581, this is somewhat more than the truth.
+        """
+        tokens = self.metadata.get("tokenizer.ggml.tokens")
+        if not isinstance(tokens, list):
+            return None
+        return max((len(token.encode()) for token in tokens if isinstance(token, str)), default=None)
+
     def templates(self) -> dict[str, str]:
         """The chat templates: name (``default`` for the unnamed one) -> Jinja source."""
         result = {}

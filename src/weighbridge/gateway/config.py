@@ -61,11 +61,12 @@ class UpstreamConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     ``binding`` must be ``declared``: what bytes it serves is its operator's word. ``name``: what it calls the model.
     ``key_variable``: the environment variable that holds its API key. ``dialect``: how it reports usage while it
-    streams. ``context``: tokens of one request.
+    streams. ``context``: tokens of one request. ``max_prompt``: bytes of text above which a prompt is refused unasked.
     """
 
     binding: Literal["declared"]
     context: int
+    max_prompt: int | None = None
     name: str | None = None
     url: str | None = None
     command: list[str] | None = None
@@ -235,6 +236,8 @@ def _check_model(name: str, model: ModelConfig, where: str) -> None:
         raise InputError("exactly one of url and command", where=f"{where}.upstream")
     if not 1 <= upstream.context <= 1 << 24:
         raise InputError(f"{upstream.context} is no number of tokens", where=f"{where}.upstream.context")
+    if upstream.max_prompt is not None and upstream.max_prompt < 1:
+        raise InputError(f"{upstream.max_prompt} is no number of bytes", where=f"{where}.upstream.max_prompt")
     if upstream.url is not None:
         url = urlsplit(upstream.url)
         if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query or url.fragment:

@@ -12,10 +12,12 @@ import secrets
 import time
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 import msgspec
 
 from weighbridge import canonical
+from weighbridge.checkpoint.gguf_header import read_gguf_header
 from weighbridge.decision import Decision
 from weighbridge.errors import CheckpointError, InputError
 from weighbridge.gateway.api.models import CHAT, COMPLETIONS, EMBEDDINGS, Model, State
@@ -134,9 +136,19 @@ def prepare(
         choices_metered=False,  # llama.cpp reports the usage of one choice, however many were asked for
         routes=frozenset((EMBEDDINGS,) if flags.embeddings else (CHAT, COMPLETIONS)),
         max_inflight=model.in_flight,
+        max_prompt=_longest_prompt(bound.artifact, flags.context),
         created=int(decision.decided_at.timestamp()),
     )
     return _followed(Serving(handle, decision, bound, engine))
+
+
+def _longest_prompt(artifact: Path, context: int) -> int | None:
+    """Bytes of text above which a prompt cannot fit: no token of the model stands for more than its longest.
+
+    An engine would have to tokenise the whole prompt to say the same, for seconds that nobody is billed for.
+    """
+    longest = read_gguf_header(artifact).longest_token
+    return None if longest is None else longest * context
 
 
 def _upstream(
@@ -164,6 +176,7 @@ def _upstream(
         choices_metered=upstream.dialect != "llama.cpp",
         routes=frozenset((CHAT, COMPLETIONS, *((EMBEDDINGS,) if upstream.embeddings else ()))),
         max_inflight=model.in_flight,
+        max_prompt=upstream.max_prompt,
         created=int(decision.decided_at.timestamp()),
     )
     return _followed(Serving(handle, decision, bound, engine))

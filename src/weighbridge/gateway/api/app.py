@@ -288,6 +288,13 @@ class _Visit:
             raise invalid(f"The model '{name}' does not answer {route.path}.", code="unsupported_model", param="model")
         if request.choices > 1 and not model.choices_metered and request.max_output != 0:
             raise invalid(f"The model '{name}' gives one choice a request.", code="unsupported_value", param="n")
+        if model.max_prompt is not None and request.longer_than(model.max_prompt):
+            raise invalid(
+                f"This model's maximum context length is {model.served.context} tokens. A prompt of more than "
+                f"{model.max_prompt} bytes cannot fit.",
+                code="context_length_exceeded",
+                param=route.prompt,
+            )
         if model.inflight >= model.max_inflight:
             raise unavailable(f"The model '{name}' is busy.", code="engine_overloaded", retry_after=BUSY_RETRY)
         return model

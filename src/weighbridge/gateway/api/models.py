@@ -25,7 +25,8 @@ class Model:
     ``cumulative_usage`` names the dialect in which the engine reports usage in every chunk of a stream, if it does.
     ``choices_metered``: whether its report covers all choices of a request; where it does not (llama.cpp reports each
     choice alone), requests for several are refused. ``routes``: the upstream paths that the engine answers.
-    ``retry_after``: milliseconds that a client is told to wait while the engine is not there.
+    ``retry_after``: milliseconds that a client is told to wait while the engine is not there. ``max_prompt``: bytes of
+    text above which a prompt cannot fit into the context, whatever it says; None: not known.
     """
 
     served: Served
@@ -37,5 +38,6 @@ class Model:
     routes: frozenset[str] = frozenset((CHAT, COMPLETIONS))
     max_inflight: int = 64
     inflight: int = 0
+    max_prompt: int | None = None
     retry_after: int = 2_000
     created: int = 0  # seconds since 1970: what /v1/models says

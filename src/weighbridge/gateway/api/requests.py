@@ -178,6 +178,12 @@ class Request:
         """The most tokens that its prompts can be, for a model of this context."""
         return sum(min(context, size + OVERHEAD) for size in self.sizes)
 
+    def longer_than(self, most: int) -> bool:
+        """Whether the text of one of its prompts is more than ``most`` bytes. A chat's messages and tools are one."""
+        if max(self.sizes) <= most:
+            return False
+        return not isinstance(self.body, ChatBody) or _text_size(self.body) > most
+
     def forward(self, name: str, max_output: int, usage: CumulativeUsage | None) -> bytes:
         """The body for the engine, which calls the model ``name``: limited, asked for usage, nothing personal.
 
@@ -319,6 +325,23 @@ def _explained(message: str, at: str) -> Rejected:
 
 def _joined(*parts: str | None) -> str:
     return ".".join(part for part in parts if part)
+
+
+def _text_size(body: ChatBody) -> int:
+    """Bytes of what a chat template can put into the prompt: as text, where the request's JSON may be longer."""
+    size = 0 if body.tools is None else len(_encode(body.tools))
+    for message in body.messages:
+        content = message.content or ""
+        texts = [content] if isinstance(content, str) else [_said(part) for part in content]
+        texts += (message.reasoning_content or "", message.refusal or "")
+        for call in message.tool_calls or ():
+            texts += (call.function.name, call.function.arguments)
+        size += sum(len(text.encode()) for text in texts)
+    return size
+
+
+def _said(part: TextPart | RefusalPart) -> str:
+    return part.text if isinstance(part, TextPart) else part.refusal
 
 
 def _check_sampled(asked: Sampled) -> None:

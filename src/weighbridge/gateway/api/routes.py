@@ -19,11 +19,13 @@ _SAMPLED = _COMMON | {"choices", "system_fingerprint", "service_tier"}
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``path`` is the client's, ``upstream`` the engine's. ``content``: the field without which an engine's answer is
-    none. ``render`` makes the writer of one request's answers, given the name under which its model is served."""
+    """``path`` is the client's, ``upstream`` the engine's. ``prompt``: the field that says what to answer; ``content``:
+    the field without which an engine's answer is none. ``render`` makes the writer of one request's answers, given the
+    name under which its model is served."""
 
     path: str
     upstream: str
+    prompt: str
     content: str
     parse: Callable[[bytes], Request]
     render: Callable[[Request, str], Rendering]
@@ -39,9 +41,9 @@ def _rendering(listed: frozenset[str]) -> Callable[[Request, str], Rendering]:
 ROUTES: dict[str, Route] = {
     route.path: route
     for route in (
-        Route(CHAT, CHAT, "choices", parse_chat, _rendering(_SAMPLED)),
-        Route(COMPLETIONS, COMPLETIONS, "choices", parse_completion, _rendering(_SAMPLED)),
-        Route(RESPONSES, CHAT, "choices", parse_responses, render_response),
-        Route(EMBEDDINGS, EMBEDDINGS, "data", parse_embedding, _rendering(_COMMON | {"data"})),
+        Route(CHAT, CHAT, "messages", "choices", parse_chat, _rendering(_SAMPLED)),
+        Route(COMPLETIONS, COMPLETIONS, "prompt", "choices", parse_completion, _rendering(_SAMPLED)),
+        Route(RESPONSES, CHAT, "input", "choices", parse_responses, render_response),
+        Route(EMBEDDINGS, EMBEDDINGS, "input", "data", parse_embedding, _rendering(_COMMON | {"data"})),
     )
 }
