@@ -35,6 +35,7 @@ from weighbridge.gateway.rules.terms import Admitted, Ask, Outcome, Presented, R
 
 T = TypeVar("T")
 SERVED = Served("small", "sha256:m", "sha256:d", "sha256:f", "verified", "start-1", 2048)
+SECRET = Secret(b"s" * 32)
 PRICES = b"""
 currency: USD
 valid_from: 2020-01-01T00:00:00Z
@@ -125,6 +126,11 @@ class World:
 
         return asyncio.run_coroutine_threadsafe(awaited(), self.loop).result(20)
 
+    def key(self, **limits: int) -> str:
+        """Another key of the project, with these limits."""
+        wish = KeyWish(limits=Limits(**limits))
+        return self.run(self.ledger.real.call(lambda one: create_key(one, SECRET, "acme", wish)))[0]
+
     @property
     def key_id(self) -> str:
         return self.token.split("_")[1]
@@ -182,16 +188,15 @@ def running(
             routes=frozenset((CHAT, COMPLETIONS, EMBEDDINGS)),
             created=1_700_000_000,
         )
-        secret = Secret(b"s" * 32)
         prices = PriceBook([load_price_list(PRICES, where="prices.yaml")])
-        real = Ledger.open(Path(folder) / "ledger.db", secret=secret, prices=prices, instance="test", clock=now)
+        real = Ledger.open(Path(folder) / "ledger.db", secret=SECRET, prices=prices, instance="test", clock=now)
         wish = KeyWish(limits=Limits(rpm=600, tpm=6_000_000))
-        token, _ = await real.call(lambda one: create_key(one, secret, "acme", wish))
+        token, _ = await real.call(lambda one: create_key(one, SECRET, "acme", wish))
         ledger, seen = WatchedLedger(real), Seen()
         plane = DataPlane(
             {"small": model},
             ledger,
-            secret.present,
+            SECRET.present,
             ledger.sees,
             clock=now,
             observer=seen,

@@ -9,6 +9,7 @@ import pytest
 from gateway_world import World
 
 from weighbridge.gateway.api.answers import rate_headers
+from weighbridge.gateway.ledger.accounts import set_project_budget
 from weighbridge.gateway.rules.terms import Bucket, Outcome, Refused
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -224,6 +225,48 @@ def test_refusals_reach_the_client_as_it_knows_them(world: World) -> None:
     assert "disk" not in str(gone.value)
     assert world.mock.journal == []
     assert world.ledger.intents == {}
+
+
+@pytest.mark.parametrize("limit", ["rpm", "tpm", "concurrency"])
+def test_a_limit_that_is_reached_says_so_in_headers(world: World, limit: str) -> None:
+    """The bucket of requests after one of two, that of tokens in debt, or a slot that is taken."""
+    limits = {"rpm": 2, "tpm": 2, "concurrency": 1} | {limit: 1}
+    if limit != "concurrency":
+        limits["concurrency"] = 9
+    client = world.client(api_key=world.key(**limits))
+    if limit == "concurrency":
+        world.mock.behaviour.hang_after = 1
+        stream = client.chat.completions.create(model="small", messages=HELLO, stream=True)
+        next(iter(stream))
+    else:
+        client.chat.completions.create(model="small", messages=HELLO)
+    with pytest.raises(openai.RateLimitError) as slow:
+        client.chat.completions.create(model="small", messages=HELLO)
+    if limit == "concurrency":
+        stream.close()
+        world.mock.behaviour.hang_after = None
+    headers = slow.value.response.headers
+    assert slow.value.code == "rate_limit_exceeded"
+    assert headers["x-should-retry"] == "true"
+    assert int(headers["retry-after"]) >= 1
+    assert int(headers["retry-after-ms"]) > 0
+    shown = {name: headers[f"x-ratelimit-{name}"] for name in ("limit-requests", "remaining-requests", "limit-tokens")}
+    left = "0" if limit == "rpm" else "1"
+    assert shown == {
+        "limit-requests": str(limits["rpm"]), "remaining-requests": left, "limit-tokens": str(limits["tpm"])
+    }  # fmt: skip
+    assert headers["x-ratelimit-remaining-tokens"] == ("2" if limit == "concurrency" else "0")
+    assert {"x-ratelimit-reset-requests", "x-ratelimit-reset-tokens"} <= set(headers)
+
+
+def test_a_budget_that_is_spent_says_so_in_headers(world: World) -> None:
+    key = world.key(rpm=5, max_output=4)
+    world.run(world.ledger.real.call(lambda one: set_project_budget(one, "acme", 1, "month")))
+    with pytest.raises(openai.RateLimitError) as refused:
+        world.client(api_key=key).chat.completions.create(model="small", messages=HELLO)
+    headers = refused.value.response.headers
+    assert (headers["x-should-retry"], headers["x-ratelimit-remaining-requests"]) == ("false", "5")
+    assert "retry-after" not in headers
 
 
 def test_a_finished_request_is_replayed_and_not_dispatched_again(world: World) -> None:

@@ -164,6 +164,7 @@ class _Visit:
             )
             admission = await self.plane._ledger.admit(ask)
             if isinstance(admission, Refused):
+                self.headers += rate_headers(admission.requests, admission.tokens)
                 return self._refusal(admission)
             if isinstance(admission, Replay):
                 return self._replay(admission)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from weighbridge.errors import InputError
 from weighbridge.gateway.ledger import refusals
@@ -12,7 +12,7 @@ from weighbridge.gateway.ledger.database import Row, Transaction
 from weighbridge.gateway.ledger.state import Key, State, month_of
 from weighbridge.gateway.rules import idempotency
 from weighbridge.gateway.rules.idempotency import Copies
-from weighbridge.gateway.rules.limits import LARGEST_HOLD, PARTS, Wish, bucket, decide
+from weighbridge.gateway.rules.limits import LARGEST_HOLD, PARTS, Wish, decide
 from weighbridge.gateway.rules.prices import Price, PriceBook, cost, parse_price_list
 from weighbridge.gateway.rules.terms import Admitted, Ask, Outcome, Refused, Replay, Seal, Sealed, Usage
 
@@ -142,7 +142,8 @@ class _Group:
             tokens=key.tokens,
         )
         if isinstance(grant, Refused):
-            return grant
+            left, tokens_left = key.buckets()
+            return replace(grant, requests=left, tokens=tokens_left)
         if claim is not None and ask.idempotency is not None:
             self._claims[claim] = (ask.idempotency.body, ask.intent)
             self._new_claims.append((*claim, ask.idempotency.body, ask.intent))
@@ -157,8 +158,7 @@ class _Group:
             tally.held += hold
             tally.in_flight += 1
             tally.requests += 1
-        limits = key.limits
-        if limits.rpm is not None:
+        if key.limits.rpm is not None:
             key.requests -= PARTS
         self._state.pace(key)
         if ask.at > transaction.newest:
@@ -190,15 +190,7 @@ class _Group:
         self._new_holds.append(
             (ask.intent, key.id, key.project, month, served.name, price.version, hold, tokens, instance)
         )
-        return Admitted(
-            ask.intent,
-            key.project,
-            key.id,
-            max_output,
-            hold,
-            None if limits.rpm is None else bucket(key.requests, limits.rpm),
-            None if limits.tpm is None else bucket(key.tokens, limits.tpm),
-        )
+        return Admitted(ask.intent, key.project, key.id, max_output, hold, *key.buckets())
 
     def _claimed(self, claim: tuple[str, str, bytes], body: bytes, at: int) -> Refused | Replay | None:
         """The answer to a request whose Idempotency-Key was used before; None if it was not."""

@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable
 from functools import lru_cache
 
 from weighbridge.gateway.ledger.database import Row, Transaction
-from weighbridge.gateway.rules.limits import PARTS, Account, Limits, refill
-from weighbridge.gateway.rules.terms import Usage
+from weighbridge.gateway.rules.limits import PARTS, Account, Limits, bucket, refill
+from weighbridge.gateway.rules.terms import Bucket, Usage
 
 _KEYS = """SELECT k.id, k.project, k.digest, k.models, k.expires, k.revoked, k.budget, k.period, k.rpm, k.tpm,
 k.concurrency, k.max_output_tokens, p.currency, p.budget, p.period
@@ -149,6 +149,11 @@ class Key:
         self.requests = refill(self.requests, self.limits.rpm or 0, elapsed)
         self.tokens = refill(self.tokens, self.limits.tpm or 0, elapsed)
         self.bucket_at = at
+
+    def buckets(self) -> tuple[Bucket | None, Bucket | None]:
+        """Its rate limits as headers say them, for requests and tokens; None where there is none."""
+        rpm, tpm = self.limits.rpm, self.limits.tpm
+        return None if rpm is None else bucket(self.requests, rpm), None if tpm is None else bucket(self.tokens, tpm)
 
     def accounts(self, month: str) -> tuple[Account, Account]:
         return (

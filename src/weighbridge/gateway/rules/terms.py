@@ -110,7 +110,8 @@ class Admitted:
 class Refused:
     """No admission. ``status`` and ``code`` are what the client sees (OpenAI's error body); nothing was written.
 
-    ``retry_after`` in milliseconds, where waiting helps; ``should_retry`` False where it never does.
+    ``retry_after`` in milliseconds, where waiting helps; ``should_retry`` False where it never does. ``requests`` and
+    ``tokens``: the key's rate limits, where they or a budget stood in the way.
     """
 
     status: int
@@ -120,6 +121,8 @@ class Refused:
     param: str | None = None
     retry_after: int | None = None
     should_retry: bool = True
+    requests: Bucket | None = None
+    tokens: Bucket | None = None
 
 
 @dataclass(frozen=True, slots=True)
