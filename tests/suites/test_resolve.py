@@ -29,7 +29,7 @@ def test_paths(tmp_path: Path) -> None:
     assert (suite.name, suite.format) == ("mine", "prompts")
 
 
-@pytest.mark.parametrize("name", ["generall", "", "unsafe.txt", "."])
+@pytest.mark.parametrize("name", ["generall", "", "unsafe.csv", "."])
 def test_unknown_names_list_what_there_is(name: str) -> None:
     with pytest.raises(SuiteError) as caught:
         resolve_suite(name)

@@ -47,7 +47,43 @@ class Prompt:
     harmful: bool
 
 
-Content: TypeAlias = MultipleChoice | Generation | Prompt
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of text that may have been trained on: given ``prefix``, does the model go on with ``continuation``?
+
+    ``control_continuation`` is compared in the same way with what follows ``control_prefix``, or ``prefix`` where that
+    is None: a pair that the model cannot have seen.
+    """
+
+    prefix: str
+    continuation: str
+    control_continuation: str
+    control_prefix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A secret that was planted in the training data: ``before``, ``secret`` and ``after`` stood there as one text.
+
+    Alternatives are the other ``candidates``; where there are none, texts like ``secret`` in which every character
+    that belongs to ``alphabet`` is another one of it.
+    """
+
+    before: str
+    secret: str
+    after: str = ""
+    alphabet: str = ""
+    candidates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Content that is not on this machine, and its digest. Nobody can answer it, so it is a failed item."""
+
+    digest: str
+
+
+Content: TypeAlias = MultipleChoice | Generation | Prompt | Passage | Canary | Absent
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +98,8 @@ class Item:
     @property
     def digest(self) -> str:
         """``sha256:<hex>`` of the content."""
+        if isinstance(self.content, Absent):
+            return self.content.digest
         return canonical.digest([type(self.content).__name__, to_json(self.content)])
 
 

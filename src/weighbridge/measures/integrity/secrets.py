@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 _CHUNK = 4 * 1024 * 1024
@@ -79,10 +79,11 @@ _KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """What kind of secret stands at which byte. Never the secret."""
+    """What kind of secret stands at which byte, and how many bytes it is long. Never the secret."""
 
     kind: str
     offset: int
+    length: int = field(compare=False)
 
 
 def scan(stream: BinaryIO) -> Iterator[Secret]:
@@ -100,7 +101,7 @@ def scan(stream: BinaryIO) -> Iterator[Secret]:
                 place = (kind.name, start + match.start())
                 if place not in seen:
                     seen.add(place)
-                    yield Secret(*place)
+                    yield Secret(*place, length=match.end() - match.start())
         more = stream.read(_CHUNK - _OVERLAP)
         if not more:
             return
