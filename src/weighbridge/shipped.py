@@ -12,10 +12,14 @@ SUITES = {
     "general": "sha256:e2b645652ec0a329f1b3c4eb6f1b230323b097d920cfa5ca2a3fd629ddd1b46a",
     "unsafe": "sha256:0971a6984c0f4798d0a9b7d79dcfa0d32d28b6fc4c8d96f4ad62bca46720b6f6",
     "harmless": "sha256:44b6dbf72bd0fdb0bf3329887699d57a350bd79f731d8680e8ccafdde4fd107b",
+    "texts": "sha256:d97dc0dcb3560d963ac460078863220334240166b2d5c948defc1834a7f73cba",
 }
 """Name -> digest of the suite in ``suites/data``; a test compares the two."""
 
-BATTERIES: dict[str, str] = {}
+BATTERIES = {
+    "default": "sha256:9a52e476393b809e2052ebdc69d21924653b78350ff47d4e18920889a235f193",
+    "leakage": "sha256:2310be31f910bc1e11173f10b86c1b2d4d5b6a68913a48a8db498217db255878",
+}
 """Name -> digest of the battery: of ``{attack id: digest of the attack}``; a test compares the two."""
 
 BATTERY_OF = {"tampering": "default", "leakage": "leakage"}
