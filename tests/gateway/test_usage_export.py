@@ -170,6 +170,7 @@ def test_charges_follow_the_rules_of_focus(ledger: History, month: str) -> None:
             if row["ChargeCategory"] == "Usage":
                 assert Decimal(row[price]) * Decimal(row["PricingQuantity"]) == Decimal(row[cost])
                 assert row["SkuPriceId"]
+                assert set(json.loads(row["SkuPriceDetails"])) == {"x_Model", "x_PriceVersion"}
                 assert row["ConsumedUnit"]
                 assert Decimal(row[price]) >= 0
             else:
@@ -182,7 +183,7 @@ def test_tokens_in_the_table_are_those_of_the_rows(ledger: History) -> None:
     tokens = dict.fromkeys(("Input Tokens", "Cached Input Tokens", "Output Tokens"), 0)
     for row in found:
         if row["SkuMeter"]:
-            tokens[row["SkuMeter"]] += int(row["ConsumedQuantity"])
+            tokens[row["SkuMeter"]] += int(Decimal(row["ConsumedQuantity"]))
     assert tokens == {"Input Tokens": 1_233_567 + 322 + 3_222, "Cached Input Tokens": 1_122, "Output Tokens": 8_508}
     assert sum(int(row["x_Requests"]) for row in found) == 5
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import NamedTuple
@@ -28,7 +29,7 @@ COLUMNS = (
     "ContractedUnitPrice", "EffectiveCost", "InvoiceId", "InvoiceIssuerName", "ListCost", "ListUnitPrice",
     "PricingCategory", "PricingQuantity", "PricingUnit", "ProviderName", "PublisherName", "ResourceId",
     "ResourceName", "ResourceType", "ServiceCategory", "ServiceName", "ServiceSubcategory", "SkuId", "SkuMeter",
-    "SkuPriceId", "SubAccountId", "SubAccountName", "SubAccountType",
+    "SkuPriceDetails", "SkuPriceId", "SubAccountId", "SubAccountName", "SubAccountType",
     "x_Binding", "x_Decision", "x_EventsDigest", "x_Kind", "x_Ledger", "x_ModelDigest", "x_PeriodState",
     "x_PriceVersion", "x_Requests", "x_RowsDigest",
 )  # fmt: skip
@@ -161,7 +162,7 @@ def _charges(
             "ChargeFrequency": "Usage-Based",
             "ChargePeriodEnd": format_milliseconds(end),
             "ChargePeriodStart": format_milliseconds(begin),
-            "ConsumedQuantity": str(count),
+            "ConsumedQuantity": f"{count}.0",  # a decimal, also for readers that guess a column's type
             "ConsumedUnit": "Tokens",
             "ContractedUnitPrice": _decimal(rate * MILLION),
             "ListUnitPrice": _decimal(rate * MILLION),
@@ -170,12 +171,18 @@ def _charges(
             "PricingUnit": "1000000 Tokens",
             "SkuId": group.model,
             "SkuMeter": meter,
+            "SkuPriceDetails": _details({"x_Model": group.model, "x_PriceVersion": group.price}),
             "SkuPriceId": f"{group.price}/{group.model}/{meter}",
             "x_Requests": str(requests if meter == METERS[0] else 0),
         }
     if nano * MILLION != exact:
         text = "rounding of each request to nano-units"
         yield {**base, **_adjustment(nano * MILLION - exact, text, begin, end), "x_Requests": "0"}
+
+
+def _details(pairs: dict[str, str]) -> str:
+    """FOCUS's KeyValueFormat: a flat JSON object."""
+    return json.dumps(pairs, sort_keys=True, separators=(",", ":"))
 
 
 def _adjustment(amount: int, description: str, begin: int, end: int) -> dict[str, str]:
