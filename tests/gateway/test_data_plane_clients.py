@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 import openai
@@ -9,6 +10,7 @@ import pytest
 from gateway_world import World
 
 from weighbridge.gateway.api.answers import rate_headers
+from weighbridge.gateway.api.exchange import Exchange
 from weighbridge.gateway.ledger.accounts import set_project_budget
 from weighbridge.gateway.rules.terms import Bucket, Outcome, Refused
 
@@ -324,3 +326,19 @@ def test_durations_are_written_as_openai_writes_them() -> None:
     bucket = [Bucket(60, 59, reset) for reset in (0, 20, 7_660, 360_000)]
     written = [dict(rate_headers(one, None))[b"x-ratelimit-reset-requests"] for one in bucket]
     assert written == [b"0ms", b"20ms", b"7.66s", b"6m0s"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_leaves_nothing_for_the_collector(world: World, stream: bool) -> None:
+    client = world.client()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            answer = client.chat.completions.create(model="small", messages=HELLO, stream=stream)
+            assert not stream or list(answer)
+        world.at_rest()
+        world.wait(lambda: len(world.seen.all) == 3)
+        world.wait(lambda: not any(isinstance(one, Exchange) for one in gc.get_objects()))
+    finally:
+        gc.enable()

@@ -136,6 +136,7 @@ class _Visit:
         if reply is not None:
             await self._reply(reply)
         self._tell()
+        self.exchange = None  # it knows this visit as well: without a cycle nothing is left for the collector
 
     async def _serve(self) -> Reply | None:
         route = self._routed()
