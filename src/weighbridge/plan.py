@@ -15,7 +15,7 @@ from typing import Any
 from weighbridge import canonical, structure
 from weighbridge.errors import EvidenceError, InputError
 from weighbridge.evidence import Evidence, PlanRef, Question, to_json
-from weighbridge.judge import controls, matches
+from weighbridge.judging.matching import controls, is_source, matches, weighs_usefulness
 from weighbridge.policy import Policy
 from weighbridge.requirements import Bound
 from weighbridge.statement import check_digest, check_version
@@ -29,11 +29,14 @@ UNNAMED_ITEMS = 50
 
 @dataclass(frozen=True)
 class Step:
-    """One question of the plan. ``named`` tells whether a requirement rests on it; ``items`` is the most to ask."""
+    """One question of the plan. ``named`` tells whether a requirement rests on it; ``items`` is the most to ask.
+    ``complete``: it is asked to the end whatever is settled, since artifacts are compared with its answers.
+    """
 
     question: Question
     named: bool
     items: int | None
+    complete: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,15 @@ class Plan:
 
 def make_plan(policy: Policy, checkpoint: str, questions: Sequence[Question]) -> Plan:
     """Exact questions first, then sampled ones in the order of the policy's lines, a control before the line that it
-    controls, then those that no line names."""
+    controls, then those that no line names. What artifacts among ``questions`` are compared with is asked whole."""
     bounds = [bound for bound, _ in policy.bounds()]
+    orders = {question.settings.get("order") for question in questions if "artifact" in question.settings}
     ranked: list[tuple[tuple[int, bool], Step]] = []
     for question in questions:
         # Nothing settles a line before its control is proved.
         naming = [(place, not controls(bound, question)) for place, bound in enumerate(bounds)
-                  if _speaks_to(bound, question) or controls(bound, question)]  # fmt: skip
+                  if _speaks_to(bound, question) or controls(bound, question)
+                  or weighs_usefulness(bound, question) or is_source(bound, question)]  # fmt: skip
         exact = question.suite is None
         if exact:
             rank, items = (-1, True), None
@@ -76,7 +81,8 @@ def make_plan(policy: Policy, checkpoint: str, questions: Sequence[Question]) ->
             rank, items = naming[0], _most_items(bounds, question)
         else:
             rank, items = (len(bounds), True), UNNAMED_ITEMS
-        ranked.append((rank, Step(question, bool(naming), items)))
+        compared = question.digest in orders and any(is_source(bound, question) for bound in bounds)
+        ranked.append((rank, Step(question, bool(naming), None if compared else items, compared)))
     ranked.sort(key=lambda pair: pair[0])
     return Plan(policy.digest, checkpoint, tuple(step for _, step in ranked))
 
@@ -99,11 +105,11 @@ def read_plan(data: bytes, *, where: str) -> Plan:
             raise InputError(message, where=f"{place}.question.checkpoint", remedy=_LOST)
         if step.digest in seen:
             raise InputError("asks the same question twice", where=place, remedy=_LOST)
-        if step.items is not None and (step.items < 1 or step.question.suite is None):
+        if step.items is not None and (step.items < 1 or step.question.suite is None or step.complete):
             message = f"{step.items} is no number of items to ask"
             raise InputError(message, where=f"{place}.items", remedy=_LOST)
         seen.add(step.digest)
-    steps = tuple(Step(step.question, step.named, step.items) for step in form.steps)
+    steps = tuple(Step(step.question, step.named, step.items, step.complete) for step in form.steps)
     return Plan(form.policy, form.checkpoint, steps)
 
 
@@ -140,6 +146,7 @@ class _StepForm:
     question: Question
     named: bool
     items: int | None
+    complete: bool
     digest: str
 
 
@@ -157,8 +164,8 @@ def _speaks_to(bound: Bound, question: Question) -> bool:
 
 def _most_items(bounds: Sequence[Bound], question: Question) -> int | None:
     """The number of items to ask at most: as fixed, if every line on this question fixes one; else all. A control is
-    asked until it is proved, whatever the line fixes for itself."""
-    if any(controls(bound, question) for bound in bounds):
+    asked until it is proved, and usefulness until it is known, whatever the line fixes for itself."""
+    if any(controls(bound, question) or weighs_usefulness(bound, question) for bound in bounds):
         return None
     fixed = [bound.items for bound in bounds if _speaks_to(bound, question)]
     numbers = [items for items in fixed if items is not None]

@@ -5,17 +5,18 @@ Intervals are computed here, by the judge, since their level belongs to the poli
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from itertools import pairwise
 from typing import Any
 
 from weighbridge.canonical import Json
-from weighbridge.evidence import Evidence, order_key
+from weighbridge.evidence import Evidence, Observation, order_key
 from weighbridge.metrics import Metric
 from weighbridge.requirements import Bound, Direction
-from weighbridge.stats import Bounds, ClusterMean, JudgeErrors, mean_bounds_at
+from weighbridge.stats import Bounds, ClusterMean, JudgeErrors, mean_bounds_at, paired_bounds_at
+from weighbridge.stats.clusters import GRID
 from weighbridge.verdicts import Outcome, Verdict
 
 
@@ -52,9 +53,26 @@ def nonsense(spec: Metric, record: Evidence) -> str | None:
     return f"{rate:.0%} of the responses are {spec.guard}, above {spec.guard_at_most:.0%}: nothing to judge"
 
 
+UNCALIBRATED = "the judge's own errors were never measured: no calibration"
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The error probabilities at which a line may be called met, and not met. They differ where one of several proofs
+    is enough for one of the two."""
+
+    met: Decimal
+    not_met: Decimal
+
+    def sides(self, direction: Direction) -> tuple[float, float]:
+        """The levels of the lower and of the upper bound."""
+        met, not_met = float(self.met), float(self.not_met)
+        return (not_met, met) if direction == "at_most" else (met, not_met)
+
+
 @dataclass(frozen=True)
 class Numbers:
-    """What a record says of a metric at one level, whatever the threshold: ``verdict`` makes a verdict of it.
+    """What a record says of a metric at some levels, whatever the threshold: ``verdict`` makes a verdict of it.
 
     ``shown`` are the fields of a verdict. ``lower`` and ``upper`` are the one-sided bounds that an outcome rests on;
     without them ``shown`` says why nothing is decided. ``objection`` says why the numbers decide nothing all the same.
@@ -75,8 +93,16 @@ class Numbers:
         return replace(shown, outcome=_outcome(line.direction, line.threshold, self.lower, self.upper))
 
 
-def numbers_of(line: Bound, alpha: Decimal, error_rate: Decimal, record: Evidence) -> Numbers:
-    """What ``record`` says of the metric of ``line``: bounds, one-sided, each at ``alpha``, and what people are shown.
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The candidate's answer to an item, and the baseline's."""
+
+    own: Observation
+    other: Observation
+
+
+def numbers_of(line: Bound, levels: Levels, error_rate: Decimal, record: Evidence) -> Numbers:
+    """What ``record`` says of the metric of ``line``: one-sided bounds at ``levels``, and what people are shown.
 
     It depends on the line's metric, direction and fixed number of items alone.
     """
@@ -88,16 +114,10 @@ def numbers_of(line: Bound, alpha: Decimal, error_rate: Decimal, record: Evidenc
         reason = f"the evidence holds no {spec.field}" if record.observations else "nothing was asked"
         return Numbers({"reason": reason}, objection=objection)
     if spec.judged and spec.field not in record.calibrations:
-        reason = "the judge's own errors were never measured: no calibration"
-        return Numbers({"reason": reason}, objection=objection)
-    shown: dict[str, Any] = {
-        "estimate": f"{sum(values) / len(values):.6f}",
-        "items": len(values),
-        "suite_items": suite.items,
-        "clusters": len({item.cluster for item in record.observations}),
-        "failed": sum(item.failed is not None for item in record.observations),
-        "slices": _slices(record, values),
-    }
+        return Numbers({"reason": UNCALIBRATED}, objection=objection)
+    meant = [2.0 * value - 1.0 for value in values] if spec.difference else values
+    shown = _described(record.observations, meant) | {"suite_items": suite.items}
+    fixed = line.items is not None
     if line.items is not None:
         if suite.largest_cluster != 1 or not spec.binary:
             reason = "a fixed number of items needs 0/1 values and clusters of one item"
@@ -106,24 +126,58 @@ def numbers_of(line: Bound, alpha: Decimal, error_rate: Decimal, record: Evidenc
             reason = f"{len(values)} of the {line.items} items that the plan fixed were asked"
             return Numbers(shown | {"reason": reason}, objection=objection)
         values = values[: line.items]
-    fixed = line.items is not None
-    sided, marginal = bounds_of(record, spec, values, float(alpha), float(error_rate) / 2, fixed=fixed)
-    if sided.lower is None and sided.upper is None:
-        reason = "the judge cannot tell the classes apart (tpr_L <= fpr_U)"
-        return Numbers(shown | {"reason": reason}, objection=objection)
-    # A side that the judge's errors leave open proves nothing: it stands at the end of the scale.
-    lower, upper = sided.lower or 0.0, 1.0 if sided.upper is None else sided.upper
-    (ideal,) = bounds_of(record, spec, [1.0 - worst] * len(values), float(alpha), fixed=fixed)
-    provable = ideal.upper if line.direction == "at_most" else ideal.lower
-    shown |= {
-        "reason": f"{_outward(lower, ROUND_FLOOR)} to {_outward(upper, ROUND_CEILING)}, each side at {float(alpha):g}, "
-        f"after {len(values)} of {suite.items} items",
-        "lower": f"{lower:.6f}",
-        "upper": f"{upper:.6f}",
-        "interval": (f"{marginal.lower or 0.0:.6f}", f"{1.0 if marginal.upper is None else marginal.upper:.6f}"),
-        "provable": None if provable is None else f"{provable:.6f}",
-    }
-    return Numbers(shown, Decimal(shown["lower"]), Decimal(shown["upper"]), objection)
+        shown |= _described(record.observations[: line.items], meant[: line.items])
+
+    def bounds(values: Sequence[float], alphas: Sequence[float]) -> list[Bounds]:
+        found = bounds_of(record, spec, values, *alphas, fixed=fixed)
+        return [Bounds(_doubled(one.lower), _doubled(one.upper)) for one in found] if spec.difference else found
+
+    numbers = _proved(
+        shown,
+        line.direction,
+        levels,
+        error_rate,
+        -1.0 if spec.difference else 0.0,
+        lambda alphas: bounds(values, alphas),
+        lambda alphas: bounds([1.0 - worst] * len(values), alphas),
+    )
+    return replace(numbers, objection=objection)
+
+
+def paired_numbers(
+    line: Bound, levels: Levels, error_rate: Decimal, record: Evidence, pairs: Sequence[Pair]
+) -> Numbers:
+    """What ``pairs`` say of the relative ``line``: the first answers of ``record``, each with the baseline's.
+
+    Numbers are candidate minus baseline. A failed item counts as the worst: the candidate's against it, the baseline's
+    too.
+    """
+    spec, suite = line.spec, record.question.suite
+    objection = disorder(record)
+    if suite is None or not pairs:
+        return Numbers({"reason": "the two have no item in common"}, objection=objection)
+    if spec.judged and spec.field not in record.calibrations:
+        return Numbers({"reason": UNCALIBRATED}, objection=objection)
+    worst = 1.0 if line.direction == "at_most" else 0.0
+    observations = [pair.own for pair in pairs]
+    own = _values(observations, spec.field, worst)
+    other = _values([pair.other for pair in pairs], spec.field, 1.0 - worst)
+    if not own or not other:
+        return Numbers({"reason": f"the evidence holds no {spec.field}"}, objection=objection)
+    candidate, baseline = _clusters(observations, own), _clusters(observations, other)
+    errors, largest = _errors(record, spec), suite.largest_cluster
+    numbers = _proved(
+        _described(observations, [one - two for one, two in zip(own, other, strict=True)])
+        | {"suite_items": suite.items},
+        line.direction,
+        levels,
+        error_rate,
+        -1.0,
+        lambda alphas: paired_bounds_at(alphas, candidate, baseline, largest=largest, errors=errors),
+        # The best that so many items could have shown of a model that differs in nothing.
+        lambda alphas: paired_bounds_at(alphas, baseline, baseline, largest=largest, errors=errors),
+    )
+    return replace(numbers, objection=objection)
 
 
 def bounds_of(
@@ -133,23 +187,78 @@ def bounds_of(
 
     ``fixed``: the number of items was fixed in the plan. A judged metric is corrected by its calibration.
     """
-    calibration = record.calibrations.get(spec.field) if spec.judged else None
-    errors = None if calibration is None else JudgeErrors(
-        calibration.true_positive, calibration.false_negative, calibration.false_positive, calibration.true_negative
-    )  # fmt: skip
-    grouped: dict[str, list[float]] = {}
-    for item, value in zip(record.observations, values, strict=False):
-        grouped.setdefault(item.cluster, []).append(value)
-    clusters = [ClusterMean(sum(members) / len(members), len(members)) for members in grouped.values()]
+    clusters = _clusters(record.observations, values)
     largest = record.question.suite.largest_cluster if record.question.suite else 1
+    errors = _errors(record, spec)
     return mean_bounds_at(alphas, clusters, largest=largest, binary=spec.binary, errors=errors, fixed=fixed)
+
+
+def _proved(
+    shown: Mapping[str, Any],
+    direction: Direction,
+    levels: Levels,
+    error_rate: Decimal,
+    least: float,
+    bounds: Callable[[Sequence[float]], Sequence[Bounds]],
+    best: Callable[[Sequence[float]], Sequence[Bounds]],
+) -> Numbers:
+    """``bounds`` gives those of the data at some levels, ``best`` those that so many items could have shown; ``least``
+    is where the scale, which ends at 1, begins."""
+    low, high = levels.sides(direction)
+    alphas = list(dict.fromkeys((low, high, float(error_rate) / 2)))
+    at = dict(zip(alphas, bounds(alphas), strict=True))
+    lower, upper, marginal = at[low].lower, at[high].upper, at[float(error_rate) / 2]
+    if lower is None and upper is None:
+        return Numbers({**shown, "reason": "the judge cannot tell the classes apart (tpr_L <= fpr_U)"})
+    # A side that the judge's errors leave open proves nothing: it stands at the end of the scale.
+    lower, upper = least if lower is None else lower, 1.0 if upper is None else upper
+    (ideal,) = best([float(levels.met)])
+    provable = ideal.upper if direction == "at_most" else ideal.lower
+    sides = f"each side at {low:g}" if low == high else f"sides at {low:g} and {high:g}"
+    interval = (
+        _six(least if marginal.lower is None else marginal.lower),
+        _six(1.0 if marginal.upper is None else marginal.upper),
+    )
+    return Numbers(
+        {
+            **shown,
+            "reason": f"{_outward(lower, ROUND_FLOOR)} to {_outward(upper, ROUND_CEILING)}, {sides}, "
+            f"after {shown['items']} of {shown['suite_items']} items",
+            "lower": _six(lower),
+            "upper": _six(upper),
+            "interval": interval,
+            "provable": None if provable is None else _six(provable),
+        },
+        Decimal(_six(lower)),
+        Decimal(_six(upper)),
+    )
 
 
 def values_of(record: Evidence, field: str, worst: float) -> list[float]:
     """The values of a metric in the order of asking, ``worst`` for failed items; empty if an item has none."""
-    values = [worst if item.failed is not None else item.values.get(field) for item in record.observations]
+    return _values(record.observations, field, worst)
+
+
+def _values(observations: Sequence[Observation], field: str, worst: float) -> list[float]:
+    values = [worst if item.failed is not None else item.values.get(field) for item in observations]
     known = [value for value in values if value is not None]
     return known if len(known) == len(values) else []
+
+
+def _clusters(observations: Sequence[Observation], values: Sequence[float]) -> list[ClusterMean]:
+    """The clusters of the first ``values``, in the order of asking."""
+    grouped: dict[str, list[float]] = {}
+    for item, value in zip(observations, values, strict=False):
+        grouped.setdefault(item.cluster, []).append(value)
+    return [ClusterMean(sum(members) / len(members), len(members)) for members in grouped.values()]
+
+
+def _errors(record: Evidence, spec: Metric) -> JudgeErrors | None:
+    """The errors of the judge behind a judged metric, where they were measured."""
+    known = record.calibrations.get(spec.field) if spec.judged else None
+    if known is None:
+        return None
+    return JudgeErrors(known.true_positive, known.false_negative, known.false_positive, known.true_negative)
 
 
 def _outcome(direction: Direction, threshold: Decimal, lower: Decimal, upper: Decimal) -> Outcome:
@@ -158,16 +267,35 @@ def _outcome(direction: Direction, threshold: Decimal, lower: Decimal, upper: De
     return "met" if lower >= threshold else "not_met" if upper < threshold else "undecided"
 
 
+def _doubled(bound: float | None) -> float | None:
+    """A bound on (1 + d) / 2 as one on d, exactly."""
+    return None if bound is None else (2 * round(bound * GRID) - GRID) / GRID
+
+
 def _outward(bound: float, rounding: str) -> Decimal:
     """A bound, which is in whole millionths, to three places, as the report shows it."""
-    return Decimal(f"{bound:.6f}").quantize(Decimal("0.001"), rounding)
+    return Decimal(f"{bound:.6f}").quantize(Decimal("0.001"), rounding) + 0
 
 
-def _slices(record: Evidence, values: Sequence[float]) -> Mapping[str, Json]:
+def _six(number: float) -> str:
+    """Six places, and no minus before a zero."""
+    text = f"{number:.6f}"
+    return text if text != "-0.000000" else "0.000000"
+
+
+def _described(observations: Sequence[Observation], values: Sequence[float]) -> dict[str, Any]:
+    """What people are shown of the values themselves, one for each observation."""
     grouped: dict[str, list[float]] = {}
-    for item, value in zip(record.observations, values, strict=True):
+    for item, value in zip(observations, values, strict=True):
         grouped.setdefault(item.slice, []).append(value)
-    return {
-        name: {"items": len(members), "estimate": f"{sum(members) / len(members):.6f}"}
+    slices: dict[str, Json] = {
+        name: {"items": len(members), "estimate": _six(sum(members) / len(members))}
         for name, members in sorted(grouped.items())
+    }
+    return {
+        "estimate": _six(sum(values) / len(values)),
+        "items": len(values),
+        "clusters": len({item.cluster for item in observations}),
+        "failed": sum(item.failed is not None for item in observations),
+        "slices": slices,
     }

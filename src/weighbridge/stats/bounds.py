@@ -1,4 +1,4 @@
-"""The one entry that judging needs, and what is built on it: fixed plans, differences, what could be shown. Pure."""
+"""The one entry that judging needs, and what is built on it: fixed plans, what could be shown. Pure."""
 
 from __future__ import annotations
 
@@ -51,34 +51,6 @@ def mean_bounds_at(
         running.add(cluster)
     running.finish()
     return [_consistent(running.lower(alpha), running.upper(alpha)) for alpha in alphas]
-
-
-def paired_bounds(
-    candidate: Sequence[ClusterMean],
-    baseline: Sequence[ClusterMean],
-    *,
-    alpha: float,
-    largest: int,
-    look: int = LOOK,
-) -> Bounds:
-    """Bounds on the item-weighted mean of candidate minus baseline, in [-1, 1], each one-sided at level ``alpha``.
-
-    The two are the same clusters in the same order. Differences d become (1 + d) / 2 in [0, 1], so that what the
-    two share cancels. Multiples of 2e-6, rounded outward. Raises ``EvidenceError`` if they do not pair up.
-    """
-    if len(candidate) != len(baseline):
-        raise EvidenceError(f"{len(candidate)} clusters against {len(baseline)}", where="paired difference")
-    halves = []
-    for i, (one, other) in enumerate(zip(candidate, baseline, strict=True)):
-        if one.size != other.size:
-            raise EvidenceError(
-                f"{one.size} items against {other.size}",
-                where=f"paired difference, cluster {i + 1}",
-                remedy="compare what both answered",
-            )
-        halves.append(ClusterMean((1.0 + (one.mean - other.mean)) / 2.0, one.size))
-    half = mean_bounds(halves, alpha=alpha, largest=largest, binary=False, look=look)
-    return Bounds(_doubled(half.lower), _doubled(half.upper))
 
 
 def provable_upper(
@@ -152,7 +124,3 @@ def _consistent(lower: float | None, upper: float | None) -> Bounds:
     if lower is not None and upper is not None and lower > upper:
         return Bounds(None, None)
     return Bounds(lower, upper)
-
-
-def _doubled(half: float | None) -> float | None:
-    return None if half is None else (2 * round(half * GRID) - GRID) / GRID

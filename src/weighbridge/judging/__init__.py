@@ -1,0 +1,1 @@
+"""How the lines of a policy are judged, kind by kind. ``judge.py`` is the entry. Pure."""
