@@ -16,7 +16,10 @@ import pytest
 from weighbridge.errors import EngineError, InputError, VerificationError
 from weighbridge.gateway.backend.engine import Counters, Engine, Flags, llama_cpp
 from weighbridge.gateway.backend.listening import listeners
+from weighbridge.gateway.backend.processes import below
+from weighbridge.gateway.backend.supervisor import supervised
 
+MOCK = Path(__file__).with_name("mock_engine.py")
 FLAGS = Flags(context=512, parallel=1, threads=1)
 
 
@@ -112,6 +115,76 @@ def test_it_dies_with_the_gateway(real_gguf: Path) -> None:
             return  # dead; whoever inherited it has not asked for its code yet
         time.sleep(0.1)
     pytest.fail("the engine outlived its gateway")
+
+
+@pytest.mark.parametrize("end", ["kill", "terminate"])
+def test_a_command_ends_with_the_gateway_and_so_does_what_it_started(end: str) -> None:
+    """Also what went into a session of its own, and its parent has ended."""
+    program = (
+        "import asyncio, sys\nfrom weighbridge.gateway.backend.engine import Engine\n"
+        "from weighbridge.gateway.backend.supervisor import supervised\n"
+        "async def main():\n"
+        "    engine = Engine(supervised(sys.argv[1:]), where='m', check=lambda: None, probe='/v1/models')\n"
+        "    await engine.start()\n    print(engine._process.pid, flush=True)\n    await asyncio.sleep(600)\n"
+        "asyncio.run(main())\n"
+    )
+    script = f"(setsid sleep 600 &) ; {sys.executable} {MOCK} $0"
+    words = [sys.executable, "-c", program, "sh", "-c", script, "{socket}"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as gateway:
+        assert gateway.stdout is not None
+        started = below(int(gateway.stdout.readline()))
+        getattr(gateway, end)()
+    assert len(started) == 4  # supervisor, shell, server, what sleeps elsewhere
+    for _ in range(200):
+        if not any(map(alive, started)):
+            return
+        time.sleep(0.05)
+    pytest.fail("something outlived the gateway")
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not asked for its code does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["/nowhere/engine"], "ended with code 127: /nowhere/engine: No such file"),
+        (["sh", "-c", "(setsid sleep 600 &) ; echo no such flag; exit 3"], "ended with code 3: no such flag"),
+        (["sh", "-c", "kill -9 $$"], "ended with code 137"),
+    ],
+)
+def test_a_command_that_fails_says_why(command: list[str], said: str) -> None:
+    async def scenario() -> None:
+        engine = Engine(supervised(command), where="command", check=nothing)
+        with pytest.raises(EngineError, match=said):
+            await engine.start()
+        await engine.stop()
+
+    asyncio.run(scenario())
+
+
+def test_an_engine_that_listens_elsewhere_is_found(tmp_path: Path) -> None:
+    """Its listener has a process group of its own."""
+    ready = tmp_path / "ready"
+    listener = f"import socket, time; s = socket.create_server(('127.0.0.1', 0)); open('{ready}', 'w'); time.sleep(600)"
+    wait = f"while [ ! -e {ready} ]; do sleep 0.05; done"
+    script = f'(setsid {sys.executable} -c "{listener}" &) ; {wait} ; exec {sys.executable} {MOCK} $0'
+
+    async def scenario() -> None:
+        engine = Engine(supervised(["sh", "-c", script, "{socket}"]), where="command", check=found, probe="/v1/models")
+        with pytest.raises(EngineError, match="reached on the network"):
+            await engine.start()
+        await engine.stop()
+
+    def found() -> None:
+        pytest.fail("it was not seen")
+
+    asyncio.run(scenario())
 
 
 def test_an_engine_that_listens_on_the_network_is_refused() -> None:

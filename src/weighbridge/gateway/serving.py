@@ -22,6 +22,7 @@ from weighbridge.decision import Decision
 from weighbridge.errors import CheckpointError, InputError
 from weighbridge.gateway.api.models import CHAT, COMPLETIONS, EMBEDDINGS, Model, State
 from weighbridge.gateway.backend.engine import Engine, llama_cpp
+from weighbridge.gateway.backend.supervisor import supervised
 from weighbridge.gateway.backend.upstream import Upstream
 from weighbridge.gateway.binding import ARTIFACT, Bound, bind, check_decision
 from weighbridge.gateway.config import Config, EngineConfig, ModelConfig, UpstreamConfig
@@ -158,7 +159,9 @@ def _upstream(
     if upstream.command is not None:
         assert bound is not None
         command = [argument.replace("{checkpoint}", str(bound.root)) for argument in upstream.command]
-        engine = Engine(command, where=f"model {name}", check=bound.check_files, probe="/v1/models", inherit=True)
+        engine = Engine(
+            supervised(command), where=f"model {name}", check=bound.check_files, probe="/v1/models", inherit=True
+        )
     key = None
     if upstream.key_variable is not None:
         key = os.environ.get(upstream.key_variable)

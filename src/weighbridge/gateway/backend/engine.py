@@ -31,6 +31,7 @@ _READY_SECONDS = 600.0  # a large model is read from a slow disk
 _POLL_SECONDS = 0.05
 _BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 _STEADY_SECONDS = 60.0  # after so long a run, the next crash starts the backoff anew
+_TERM_SECONDS = 2.0
 _LAST_LINES = 20
 _COUNTERS = {
     "llamacpp:prompt_tokens_total": "prompt",
@@ -154,6 +155,7 @@ class Engine:
             began = clock()
             if self._process is not None:
                 await self._process.wait()
+                _end_group(self._process)
             self._set_ready(False)
             failures = 0 if clock() - began > _STEADY_SECONDS else failures
             self.retry_after = _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)]
@@ -213,15 +215,25 @@ class Engine:
     async def _kill(self) -> None:
         process, self._process = self._process, None
         self._set_ready(False)
-        if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()  # a supervisor also ends what has left its group
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_TERM_SECONDS):
+                await process.wait()
+        _end_group(process)
+        await process.wait()
 
     def _set_ready(self, ready: bool) -> None:
         if ready != self.ready:
             self.ready = ready
             self.on_change()
+
+
+def _end_group(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _filled(argument: str, places: Mapping[str, str]) -> str:

@@ -6,13 +6,12 @@ It dies with the gateway that started it, so that no engine is left that nobody 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import signal
 import sys
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
+from weighbridge.gateway.backend.processes import end_with
 
 
 def main() -> None:
@@ -26,9 +25,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--embeddings", action="store_true")
     arguments = parser.parse_args()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != arguments.parent:  # the gateway died before the line above took effect
-        sys.exit(1)
+    end_with(arguments.parent, signal.SIGKILL)
 
     from xllamacpp import CommonParams, Server  # type: ignore[import-untyped]
 

@@ -6,27 +6,27 @@ An engine that can be reached past the gateway is neither metered nor bound to a
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from pathlib import Path
 
 from weighbridge.errors import EngineError
+from weighbridge.gateway.backend.processes import PROC, below
 
 _LISTEN = "0A"  # TCP_LISTEN, include/net/tcp_states.h
 _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
-def listeners(group: int) -> list[str]:
-    """Addresses (hex, as the kernel writes them) on which any process of the process group ``group`` listens in TCP,
-    or is bound in UDP.
+def listeners(pid: int) -> list[str]:
+    """Addresses (hex, as the kernel writes them) on which any process of the group ``pid``, or a descendant of its
+    leader, listens in TCP or is bound in UDP.
 
     Raises ``EngineError`` where that cannot be told: what cannot be proved is not served.
     """
-    members = _members(group)
+    members = below(pid)
     if not members:
-        raise EngineError("the engine's processes cannot be seen", where=f"process group {group}")
+        raise EngineError("the engine's processes cannot be seen", where=f"process group {pid}")
     found = []
-    for process in members:
+    for process in (PROC / str(member) for member in members):
         sockets = _sockets(process)
         for protocol in ("tcp", "tcp6", "udp", "udp6"):
             with contextlib.suppress(FileNotFoundError):  # no IPv6
@@ -35,15 +35,6 @@ def listeners(group: int) -> list[str]:
                     if columns[9] in sockets and (columns[3] == _LISTEN or protocol.startswith("udp")):
                         found.append(f"{protocol} {columns[1]}")
     return found
-
-
-def _members(group: int) -> list[Path]:
-    members = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it ended meanwhile
-            if os.getpgid(int(process.name)) == group:
-                members.append(process)
-    return members
 
 
 def _sockets(process: Path) -> set[str]:
