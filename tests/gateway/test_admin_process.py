@@ -122,6 +122,7 @@ def test_the_admin_listener_is_closed_to_others(served: Served) -> None:
         ("POST", "/keys", b"[" * 5000, 400),
         ("POST", "/keys", b'{"name": "acme", "admin": true}', 400),
         ("POST", "/keys", b'{"name": 7}', 400),
+        ("POST", "/keys", b'{"name": "acme", "label": "\\ud800"}', 400),
         ("POST", "/keys", b'{"name": "../acme"}', 400),
         ("POST", "/keys", b'{"name": "acme", "budget": "-1"}', 400),
         ("POST", "/keys", b'{"name": "acme", "expires": "2020-01-01T00:00:00Z"}', 400),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import socket
 import threading
 import time
@@ -265,6 +266,7 @@ KEY = b"authorization: Bearer wb_abcdefghijkl_" + b"a" * 52 + b"\r\n"
         (b"POST /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n", 431),
         (HEAD + b"bad header\r\n\r\n", 400),
         (HEAD + b"x: a\x00b\r\n\r\n", 400),
+        (b"CONNECT example.org:443 HTTP/1.1\r\nhost: x\r\n\r\n", 400),
     ],
 )
 def test_http_that_is_wrong(shared: World, data: bytes, status: int) -> None:
@@ -273,6 +275,44 @@ def test_http_that_is_wrong(shared: World, data: bytes, status: int) -> None:
     assert head.split(b" ")[1] == b"%d" % status, said[:200]
     assert json.loads(body)["error"]["type"] == "invalid_request_error"
     assert not shared.ledger.intents
+
+
+@pytest.mark.parametrize("other", [b"websocket", b"h2c"])
+def test_no_other_protocol_is_spoken(shared: World, other: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "uvicorn")
+    asked = b"connection: Upgrade\r\nupgrade: %b\r\n" % other
+    for data in (HEAD + KEY + asked + b"content-length: 2\r\n\r\n{}", b"GET /v1/models HTTP/1.1\r\n" + asked + b"\r\n"):
+        head, _, body = spoken(shared, data, wait=2).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert b"connection: close" in head
+        assert "Upgrade" in json.loads(body)["error"]["message"]
+    assert "WebSocket" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, b'{"model":"small","messages":[{"role":"user","content":"%b"}]}'),
+        (CHAT, b'{"model":"%b","messages":[{"role":"user","content":"a"}]}'),
+        (CHAT, b'{"model":"small","%b":1,"messages":[{"role":"user","content":"a"}]}'),
+        (CHAT, b'{"model":"small","user":"%b","messages":[{"role":"user","content":"a"}]}'),
+        (CHAT, b'{"model":"small","metadata":{"%b":"a"},"messages":[{"role":"user","content":"a"}]}'),
+        (CHAT, b'{"model":"small","messages":[{"role":"user","content":"a"}],"tools":[{"type":"function","function":'
+         b'{"name":"f","parameters":{"description":"%b"}}}]}'),
+        (CHAT, b'{"model":"small","messages":[{"role":"user","content":"a"}],"response_format":{"type":"json_schema",'
+         b'"json_schema":{"name":"f","schema":{"%b":1}}}}'),
+        ("/v1/completions", b'{"model":"small","prompt":["a","%b"]}'),
+        ("/v1/embeddings", b'{"model":"small","input":"%b"}'),
+        ("/v1/responses", b'{"model":"small","input":"%b"}'),
+        ("/v1/responses", b'{"model":"small","input":[{"type":"message","role":"user","content":"%b"}]}'),
+        ("/v1/responses", b'{"model":"small","input":"a","text":{"format":{"type":"json_schema","name":"f",'
+         b'"schema":{"a":"%b"}}}}'),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("half", [b"\\ud800", b"\\udc00", b"\\ud800\\ud800", b"a\\ud83dz", b"\xed\xa0\x80"])
+def test_half_a_character_is_refused(shared: World, path: str, body: bytes, half: bytes) -> None:
+    """A surrogate without its other half: no text, and nothing that an engine or a ledger could write down."""
+    assert refused(shared, body % half, path)["status"] == 400
 
 
 def test_headers_cannot_be_injected(world: World) -> None:

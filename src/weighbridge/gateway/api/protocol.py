@@ -19,6 +19,9 @@ HEADERS, BODY = 10.0, 60.0  # seconds
 MAX_HEADER_BYTES, MAX_HEADERS = 64 * 1024, 100
 
 MALFORMED = Refused(400, INVALID, "invalid_http", "This is not HTTP/1.1.", should_retry=False)
+NO_UPGRADE = Refused(
+    400, INVALID, "invalid_http", "Only HTTP/1.1 is spoken here: send no Upgrade header.", should_retry=False
+)
 TOO_LARGE = Refused(431, INVALID, "headers_too_large", "The headers are too large.", should_retry=False)
 TOO_SLOW = Refused(408, INVALID, "request_timeout", "The request did not come in time.")
 
@@ -99,6 +102,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():  # the parser would take what follows for another protocol, and drop a body
+            self._refuse(NO_UPGRADE)
         self._in_headers, self._in_body = False, True
         super().on_headers_complete()
 
@@ -108,9 +113,6 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's signature
         self._answer(self._refusal or MALFORMED)
-
-    def _should_upgrade(self) -> bool:
-        return False  # no websockets here
 
     def _count(self, size: int) -> None:
         self._size += size
