@@ -107,10 +107,10 @@ def test_what_is_wrong_is_said_and_nothing_is_made(wb: Run, words: list[str], sa
 
 
 def test_a_ledger_in_use_whose_admin_file_is_missing(wb: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from weighbridge.gateway.ledger import direct
+    from weighbridge.gateway.ledger import sqlite
 
     wb("keys", "create", "--name", "acme")
-    monkeypatch.setattr(direct, "PATIENCE", 0.1)
+    monkeypatch.setattr(sqlite, "PATIENCE", 0.1)
     claim = Claim(Path("ledger.db"))
     code, _, err = wb("keys", "list")
     claim.close()

@@ -21,7 +21,7 @@ from weighbridge.checkpoint.manifest import FileEntry, Manifest
 from weighbridge.errors import InputError, VerificationError
 from weighbridge.gateway import serve
 from weighbridge.gateway.config import Config, from_json
-from weighbridge.gateway.ledger import accounts
+from weighbridge.gateway.ledger import accounts, sqlite
 from weighbridge.gateway.serve import Gateway, check
 
 FILES = {"model.safetensors": b"weights", "config.json": b"{}", "tokenizer.json": b"[]"}
@@ -240,7 +240,9 @@ def test_a_crashed_engine_is_started_again_and_counts_as_another_start(tmp_path:
     run(tmp_path, scenario)
 
 
-def test_a_second_gateway_on_one_file_is_refused(tmp_path: Path) -> None:
+def test_a_second_gateway_on_one_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "PATIENCE", 0.1)
+
     async def scenario(gateway: Gateway, http: aiohttp.ClientSession) -> None:
         with pytest.raises(InputError):
             await Gateway(gateway.config).start()

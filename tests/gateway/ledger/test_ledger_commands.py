@@ -10,7 +10,7 @@ from ledger_world import SECRET, Bench
 
 from weighbridge.cli.app import run
 from weighbridge.errors import InputError
-from weighbridge.gateway.ledger import direct
+from weighbridge.gateway.ledger import direct, sqlite
 from weighbridge.gateway.ledger.sqlite import Claim
 from weighbridge.gateway.rules.keys import Secret
 from weighbridge.gateway.rules.terms import Outcome
@@ -73,7 +73,7 @@ def test_what_cannot_be_done_is_said(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_a_command_waits_for_a_command_and_not_for_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "ledger.db"
     Bench(path).close()
-    monkeypatch.setattr(direct, "PATIENCE", 0.1)
+    monkeypatch.setattr(sqlite, "PATIENCE", 0.1)
     claim = Claim(path)
     with pytest.raises(InputError, match="another process"):
         direct.transact(path, lambda one: None, clock=lambda: 0)

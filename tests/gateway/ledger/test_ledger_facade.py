@@ -16,11 +16,11 @@ import pytest
 from ledger_world import SECRET, SMALL, Bench, book
 
 from weighbridge.errors import InputError
-from weighbridge.gateway.ledger import accounts, owed, recovery, upkeep, writer
+from weighbridge.gateway.ledger import accounts, owed, recovery, sqlite, upkeep, writer
 from weighbridge.gateway.ledger.accounts import KeyWish
 from weighbridge.gateway.ledger.audit import discrepancies
 from weighbridge.gateway.ledger.database import Database, LedgerGone
-from weighbridge.gateway.ledger.sqlite import SQLite
+from weighbridge.gateway.ledger.sqlite import Claim, SQLite
 from weighbridge.gateway.ledger.writer import Ledger
 from weighbridge.gateway.rules.keys import Secret
 from weighbridge.gateway.rules.limits import Limits
@@ -187,7 +187,8 @@ def test_reports_are_read_beside_the_writer(url: str) -> None:
     play(url, story)
 
 
-def test_a_second_process_is_refused_on_sqlite(tmp_path: Path) -> None:
+def test_a_second_process_is_refused_on_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "PATIENCE", 0.1)
     path = str(tmp_path / "ledger.db")
 
     async def story(gateway: Gateway) -> None:
@@ -196,6 +197,15 @@ def test_a_second_process_is_refused_on_sqlite(tmp_path: Path) -> None:
 
     play(path, story)
     play(path, lambda gateway: gateway.admit())  # once it has ended, the next may
+
+
+def test_a_gateway_waits_for_the_former_one_to_end(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    former = Claim(path)
+    ending = threading.Timer(0.3, former.close)
+    ending.start()
+    play(str(path), lambda gateway: gateway.admit())
+    ending.join()
 
 
 def test_two_gateways_share_postgresql(postgres_url: str) -> None:

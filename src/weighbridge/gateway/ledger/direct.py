@@ -15,9 +15,6 @@ from weighbridge.gateway.rules.keys import Secret
 
 T = TypeVar("T")
 
-PATIENCE = 5.0
-"""Seconds to wait for another command that uses the file, before it is taken for a server."""
-
 
 @contextmanager
 def opened(
@@ -30,7 +27,7 @@ def opened(
     postgres = upkeep.is_postgres(url)
     if not create and not postgres and not Path(url).exists():
         raise InputError("there is no ledger", where=str(url), remedy="weighbridge serve or keys create makes one")
-    claim = None if postgres else Claim(Path(url), wait=PATIENCE)
+    claim = None if postgres else Claim(Path(url), wait=True)
     try:
         database = upkeep.connect(url, clock, create=create)
         try:

@@ -16,6 +16,9 @@ from weighbridge.gateway.ledger.database import Conflict, Database, LedgerGone, 
 
 BUSY_SECONDS = 5.0
 
+PATIENCE = 5.0
+"""Seconds to wait for a gateway that is just ending, or a command, before whoever has the file is taken for good."""
+
 CHECKPOINT_PAGES = 8000
 """Pages of 4 KB in the log before a commit also copies them into the file; that commit is slow, so it shall be rare."""
 
@@ -28,9 +31,12 @@ class Claimed(InputError):
 
 
 class Claim:
-    """The right to be the one process that uses a ledger file. Held until ``close`` or the end of the process."""
+    """The right to be the one process that uses a ledger file. Held until ``close`` or the end of the process.
 
-    def __init__(self, path: Path, *, wait: float = 0.0) -> None:
+    ``wait``: whether to be patient with whoever has it. Raises ``Claimed`` if it is not to be had.
+    """
+
+    def __init__(self, path: Path, *, wait: bool = False) -> None:
         path = path.resolve()  # one file has one lock, whatever links lead to it
         if path.exists() and path.stat().st_nlink > 1:
             raise InputError("the ledger has a second name, a hard link", where=str(path), remedy="remove the link")
@@ -39,7 +45,7 @@ class Claim:
             self._descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as cause:
             raise StorageError(f"cannot make the lock of the ledger: {cause.strerror}", where=str(beside)) from cause
-        until = time.monotonic() + wait
+        until = time.monotonic() + (PATIENCE if wait else 0.0)
         while True:
             try:
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -85,7 +85,7 @@ class Ledger:
         Raises ``InputError`` if another process uses the SQLite file, the form of the ledger or the secret is another;
         ``StorageError`` if it is not durable there; ``LedgerGone`` if it cannot be reached.
         """
-        claim = None if upkeep.is_postgres(url) else Claim(Path(url))
+        claim = None if upkeep.is_postgres(url) else Claim(Path(url), wait=True)
         try:
             database = upkeep.connect(url, clock, create=True)
             try:
