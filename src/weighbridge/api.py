@@ -15,10 +15,19 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from weighbridge import checkpoint as checkpoints
 from weighbridge import policy as policies
+from weighbridge.baselines import (
+    DEFAULT,
+    Entry,
+    Registry,
+    Weighed,
+    check_frontier,
+    compared_with,
+    for_judge,
+)
 from weighbridge.checkpoint import Checkpoint
 from weighbridge.decision import Decision
 from weighbridge.desk import Desk, Outcome
@@ -28,7 +37,7 @@ from weighbridge.imports import check_imports
 from weighbridge.judge import judge
 from weighbridge.plan import Plan, check_plans, make_plan
 from weighbridge.policy import Policy
-from weighbridge.times import format_time
+from weighbridge.times import format_time, parse_day
 from weighbridge.trust import (
     RevocationList,
     Signer,
@@ -51,6 +60,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BUILTIN_POLICIES",
     "Outcome",
+    "add_baseline",
     "decide",
     "load_policy",
     "now",
@@ -92,6 +102,53 @@ def open_checkpoint(
     return checkpoints.open_checkpoint(Path(path), cache=cache, convert_to=convert_to, progress=progress)
 
 
+def add_baseline(
+    registry: Registry,
+    name: str,
+    checkpoint: Checkpoint,
+    policy: Policy,
+    *,
+    opened_by: Literal["others", "own"] = "others",
+    in_set: str | None = None,
+    since: str | None = None,
+    trust: Trust | None = None,
+    budget: float | None = None,
+    setup: Setup | None = None,
+    state_path: Path | None = None,
+    listen: Callable[[Progress], None] = lambda _: None,
+) -> tuple[Entry, dict[str, str]]:
+    """Enter ``checkpoint`` in ``registry`` under ``name`` and ask every item of what ``policy`` compares with it.
+
+    A policy that compares nothing with it has all that it asks measured. ``budget`` is in seconds; work that was cut
+    short resumes when it is called again. ``trust`` says whose decisions are one's own: without it, all that were seen
+    on this machine. Returns the entry and what broke (question digest -> message). Raises ``InputError`` and
+    ``StorageError``.
+    """
+    from weighbridge.asking import Clocks
+    from weighbridge.assemble import Workbench
+    from weighbridge.weigh import weigh_whole
+
+    at = now()
+    entry = Entry(name, checkpoint.digest, opened_by, in_set, since, format_time(at))
+    if since is not None and parse_day(since, where="since") > at.date():
+        raise InputError(f"{since} lies in the future", where="since", remedy="add it once its weights are open")
+    check_frontier([entry], "", load_state(state_path) if state_path else State(), _own_keys(trust, None))
+    bench = Workbench(checkpoint, setup)
+    measures = bench.measures(policy)
+    asked = compared_with(policy, entry, make_plan(policy, checkpoint.digest, measures.questions))
+    entry = registry.add(entry)
+    workspace = registry.workspace(name)
+    with workspace.store.lock():
+        workspace.write_checkpoint(checkpoint)
+        workspace.write_plan(asked)
+        try:
+            clocks = Clocks(now, time.monotonic)
+            problems = weigh_whole(asked, measures.sampled, workspace.store, clocks, budget=budget, listen=listen)
+        finally:
+            bench.close()
+    return entry, problems
+
+
 def plan(checkpoint: Checkpoint, policy: Policy, setup: Setup | None = None) -> tuple[Plan, list[float]]:
     """What ``weigh`` would ask, and roughly how many seconds each step takes at most."""
     from weighbridge.assemble import Workbench
@@ -110,6 +167,7 @@ def weigh(
     *,
     key: Signer | None = None,
     trust: Trust | None = None,
+    baselines: str | Path = DEFAULT,
     budget: float | None = None,
     setup: Setup | None = None,
     state_path: Path | None = None,
@@ -118,9 +176,9 @@ def weigh(
     """Plan, measure and decide; everything is written to the folder ``out``.
 
     ``budget`` is in seconds of measuring: what it leaves unsettled is undecided. Without a ``key`` the decision is a
-    draft, which never replaces a signed one. ``trust`` says who may sign imports; without it, ``key``. ``state_path``
-    remembers the serials of signed decisions. Work that was interrupted resumes. Raises ``InputError`` and
-    ``StorageError``.
+    draft, which never replaces a signed one. ``trust`` says who may sign imports; without it, ``key``. ``baselines``
+    is the registry of the models that lines compare with. ``state_path`` remembers the serials of signed decisions.
+    Work that was interrupted resumes. Raises ``InputError`` and ``StorageError``.
     """
     from weighbridge.asking import Clocks
     from weighbridge.assemble import Workbench
@@ -136,15 +194,23 @@ def weigh(
         records = workspace.store.load()
         check_imports(workspace.store, records, _importers(trust, key), at=at)
         check_plans(workspace.plans(), None, records)  # now, not after hours of measuring
+        weighed = _weighed(Path(baselines), policy, checkpoint.digest, state_path, _own_keys(trust, key))
         workspace.write_plan(make_plan(policy, checkpoint.digest, measures.questions))
         try:
             clocks = Clocks(now, time.monotonic)
             result = run_weighing(
-                policy, checkpoint.digest, measures, workspace.store, clocks, budget=budget, listen=listen
+                policy,
+                checkpoint.digest,
+                measures,
+                workspace.store,
+                clocks,
+                baselines=for_judge(weighed),
+                budget=budget,
+                listen=listen,
             )
         finally:
             bench.close()
-        return desk.conclude(result.judgement, workspace.store.load(), result.problems)
+        return desk.conclude(result.judgement, workspace.store.load(), result.problems, weighed)
 
 
 def decide(
@@ -154,13 +220,14 @@ def decide(
     out: str | Path | None = None,
     key: Signer | None = None,
     trust: Trust | None = None,
+    baselines: str | Path = DEFAULT,
     state_path: Path | None = None,
 ) -> Outcome:
     """Judge the evidence in ``folder`` again; nothing is measured. With ``out``, in a copy of that folder.
 
     Without a ``key`` the decision is a draft, which never replaces a signed one. ``trust`` says who may sign imports;
-    without it, the key that signs the decision. ``state_path`` remembers the serials of signed decisions. Raises
-    ``InputError``.
+    without it, the key that signs the decision. ``baselines`` is the registry of the models that lines compare with.
+    ``state_path`` remembers the serials of signed decisions. Raises ``InputError``.
     """
     workspace = Workspace(Path(folder))
     workspace.check()
@@ -170,8 +237,10 @@ def decide(
     desk = Desk(workspace, policy, key, trust, state_path, at=at)
     records = workspace.store.load()
     check_imports(workspace.store, records, _importers(trust, key), at=at)
-    judgement = judge(policy, records, checkpoint=workspace.manifest().digest, at=format_time(at))
-    return desk.conclude(judgement, records, {})
+    digest = workspace.manifest().digest
+    weighed = _weighed(Path(baselines), policy, digest, state_path, _own_keys(trust, key))
+    judgement = judge(policy, records, checkpoint=digest, at=format_time(at), baselines=for_judge(weighed))
+    return desk.conclude(judgement, records, {}, weighed)
 
 
 def release(
@@ -300,6 +369,26 @@ def _importers(trust: Trust | None, key: Signer | None) -> Trust:
     if trust is not None:
         return trust
     return Trust.nobody() if key is None else Trust.from_public_key(key.public, ["decider"])
+
+
+def _own_keys(trust: Trust | None, key: Signer | None) -> frozenset[str] | None:
+    """Whose decisions are the lab's own; None where nobody says so."""
+    if trust is None and key is None:
+        return None
+    return frozenset({*(trust.keyids("decider") if trust else ()), *([key.public.keyid] if key else ())})
+
+
+def _weighed(
+    folder: Path, policy: Policy, checkpoint: str, state_path: Path | None, own: frozenset[str] | None
+) -> list[Weighed]:
+    """The baselines that ``policy`` compares with, as the registry in ``folder`` has them."""
+    registry = Registry(folder)
+    if folder != DEFAULT:
+        registry.check()
+    weighed = registry.weighed(policy)
+    state = load_state(state_path) if state_path else State()
+    check_frontier([one.model for one in weighed], checkpoint, state, own)
+    return weighed
 
 
 def _copied(workspace: Workspace, out: Path) -> Workspace:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from weighbridge.baselines import Weighed, keep
 from weighbridge.decision import Decision, make_decision, successor
 from weighbridge.evidence import Evidence
 from weighbridge.plan import check_plans
@@ -53,8 +54,14 @@ class Desk:
         self.state_path = state_path if key else None
         self.state = update_state(self.state_path, now=at) if self.state_path else State()
 
-    def conclude(self, judgement: Judgement, records: Sequence[Evidence], problems: Mapping[str, str]) -> Outcome:
-        """Make the decision that follows from ``judgement`` on ``records``.
+    def conclude(
+        self,
+        judgement: Judgement,
+        records: Sequence[Evidence],
+        problems: Mapping[str, str],
+        baselines: Sequence[Weighed] = (),
+    ) -> Outcome:
+        """Make the decision that follows from ``judgement`` on ``records``, compared with ``baselines``.
 
         ``problems`` are what broke (question digest -> message). Raises ``InputError``, ``StorageError``.
         """
@@ -79,7 +86,9 @@ class Desk:
             serial=serial,
             supersedes=supersedes,
             origin=workspace.origin(),
+            baselines=[one.ref for one in baselines],
         )
+        keep(workspace.folder, baselines)
         data = decision.payload if self.key is None else sign(decision.payload, [self.key])
         folder = workspace.write_decision(decision, data, policy)
         if self.state_path and self.key:

@@ -14,13 +14,13 @@ from functools import partial
 from weighbridge.asking import Clocks, End, Progress, Run
 from weighbridge.errors import EngineError
 from weighbridge.evidence import Evidence, PlanRef, Question
-from weighbridge.judge import judge, standing
+from weighbridge.judge import NO_BASELINES, Baselines, judge, standing
 from weighbridge.measures.interface import ExactMeasure, SampledMeasure
 from weighbridge.plan import Plan, make_plan
 from weighbridge.policy import Policy
 from weighbridge.store import EvidenceStore
 from weighbridge.times import format_time
-from weighbridge.verdicts import Judgement
+from weighbridge.verdicts import Judgement, Verdict
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,11 @@ def weigh(
     store: EvidenceStore,
     clocks: Clocks,
     *,
+    baselines: Baselines = NO_BASELINES,
     budget: float | None = None,
     listen: Callable[[Progress], None] = lambda _: None,
 ) -> Weighing:
-    """Measure what the policy needs to know of ``checkpoint`` (its digest), then judge.
+    """Measure what the policy needs to know of ``checkpoint`` (its digest), then judge, compared with ``baselines``.
 
     The caller holds ``store.lock()``. ``budget`` is in seconds of measuring. A measure that breaks leaves its question
     undecided and the others run on. Raises ``EvidenceError`` for stored evidence that is not what it says,
@@ -70,15 +71,60 @@ def weigh(
         _examine(exact, plan, store, clocks, problems, listen)
     # 3. Sampled measures: those that a requirement rests on, then the others.
     sampled = {measure.question.digest: measure for measure in measures.sampled}
+    stands = partial(standing, policy, baselines=baselines)
     for named in (True, False):
         runs = [
-            Run(sampled[step.question.digest], step, plan.ref, partial(standing, policy), store, clocks, listen)
+            Run(sampled[step.question.digest], step, plan.ref, stands, store, clocks, listen)
             for step in plan.steps
             if step.question.digest in sampled and step.named is named
         ]
         _share_time(runs, clocks, deadline, problems)
     # 4. Judge all that lies in the store, whoever measured it and when: nobody may pick the run that looks best.
-    return Weighing(plan, judge(policy, store.load(), checkpoint=checkpoint, at=format_time(clocks.now())), problems)
+    at = format_time(clocks.now())
+    judgement = judge(policy, store.load(), checkpoint=checkpoint, at=at, baselines=baselines)
+    return Weighing(plan, judgement, problems)
+
+
+def weigh_whole(
+    plan: Plan,
+    measures: Sequence[SampledMeasure],
+    store: EvidenceStore,
+    clocks: Clocks,
+    *,
+    budget: float | None = None,
+    listen: Callable[[Progress], None] = lambda _: None,
+) -> dict[str, str]:
+    """Ask all that ``plan`` says of ``measures``, one question after the other, whatever is settled; returns what broke
+    (question digest -> message).
+
+    For models that others are compared with: nobody knows beforehand which of their items will be asked of the others.
+    The caller holds ``store.lock()``; ``budget`` is in seconds. Raises as ``weigh`` does.
+    """
+    problems: dict[str, str] = {}
+    deadline = None if budget is None else clocks.elapsed() + budget
+    sampled = {measure.question.digest: measure for measure in measures}
+    for step in plan.steps:
+        if step.question.digest not in sampled:
+            continue
+        run = Run(sampled[step.question.digest], step, plan.ref, _never_settled, store, clocks, listen)
+        try:
+            if run.settled():
+                continue
+            if (deadline is not None and clocks.elapsed() >= deadline) or not run.advance(deadline):
+                run.end = "time is up"
+        except EngineError as error:
+            problems[step.question.digest] = str(error)
+            run.end = "broken"
+        finally:
+            if run.end is None:  # interrupted: the next weighing resumes from the journal
+                run.abandon()
+        if run.end != "already known":
+            run.close()
+    return problems
+
+
+def _never_settled(others: Sequence[Evidence], record: Evidence) -> Sequence[Verdict]:  # noqa: ARG001
+    return ()
 
 
 def _examine(

@@ -23,6 +23,7 @@ COMMANDS = {
     "weigh": "Plan, measure and decide: which tier may this checkpoint have?",
     "measure": "Run one measure alone.",
     "decide": "Judge again from stored evidence; nothing is measured.",
+    "baseline": "Weigh models that are already open, to compare others with them.",
     "approve": "Sign an approval of a decision.",
     "release": "Carry out an open decision: write the signed bundle.",
     "verify": "Check a bundle: signatures, files, approvals, and the judging itself.",

@@ -16,6 +16,7 @@ from weighbridge.policy import TIERS
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Decide in a copy of that folder.")
 @options.sign_option
 @options.trust_option(required=False)
+@options.baselines_option
 @click.option("--require", type=click.Choice([*TIERS]), help="Exit with 3 or 4 unless this tier is granted.")
 @options.json_option
 def command(
@@ -24,6 +25,7 @@ def command(
     out: Path | None,
     key: Path | None,
     trust_file: Path | None,
+    registry: Path,
     require: str | None,
     as_json: bool,
 ) -> int:
@@ -45,6 +47,7 @@ def command(
         out=out,
         key=None if key is None else options.load_signer(key),
         trust=None if trust_file is None else load_trust(trust_file),
+        baselines=registry,
         state_path=options.state_path(),
     )
     return show.outcome(outcome, require, as_json)

@@ -49,6 +49,17 @@ policy_option = click.option(
 )
 
 
+baselines_option = click.option(
+    "--baselines",
+    "registry",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("baselines"),
+    show_default=True,
+    metavar="DIR",
+    help="The registry of baselines.",
+)
+
+
 revocations_option = click.option(
     "--revocations", type=click.Path(path_type=Path), metavar="FILE", help="A signed revocation list."
 )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.option("--budget", type=options.Finite(min=0, min_open=True), metavar="SECONDS", help="Time for measuring.")
 @click.option("--plan", "plan_only", is_flag=True, help="Show what would run, with an estimate of time, and stop.")
 @options.trust_option(required=False)
+@options.baselines_option
 @options.setup_options
 @options.json_option
 def command(
@@ -35,6 +36,7 @@ def command(
     budget: float | None,
     plan_only: bool,
     trust_file: Path | None,
+    registry: Path,
     setup: Setup,
     as_json: bool,
 ) -> int:
@@ -68,6 +70,7 @@ def command(
             folder,
             key=signer,
             trust=trust,
+            baselines=registry,
             budget=budget,
             setup=setup,
             state_path=options.state_path(),

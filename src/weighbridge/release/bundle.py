@@ -13,6 +13,7 @@ from pathlib import Path
 
 import weighbridge
 from weighbridge import canonical
+from weighbridge.baselines import for_judge, kept_in
 from weighbridge.checkpoint import Checkpoint, FileEntry, check_names
 from weighbridge.decision import Decision, check_expiry, check_supersession
 from weighbridge.errors import InputError, StorageError, VerificationError
@@ -104,12 +105,13 @@ def write_bundle(
     check_expiry(decision, now)
     check_supersession(decision, _known(workspace, trust))
     check_latest(decision, state, trust.keyids("decider"))
-    # 2. Policy, plans and evidence are the decision's own, and judging again gives the same judgement.
+    # 2. Policy, plans, evidence and baselines are the decision's own, and judging again gives the same judgement.
     policy = workspace.policy()
     evidence = workspace.store.load()
     check_imports(workspace.store, evidence, trust, at=now)
     plans = workspace.plans()
-    judgement = replay(decision, policy, evidence, plans)
+    baselines = kept_in(workspace.folder, decision.baselines)
+    judgement = replay(decision, policy, evidence, plans, for_judge(baselines))
     # 3. Enough people approved.
     envelopes = [read(path) for path in approvals]
     counted = verify_approvals(
@@ -150,6 +152,11 @@ def write_bundle(
     small = _small_files(workspace, record, envelope, envelopes, policy.to_json(), evidence)
     named = named_plans(decision.plan, evidence)
     small |= {layout.plan_path(one.digest): canonical.dumps(one.to_json()) for one in plans if one.digest in named}
+    small |= {
+        layout.baseline_path(one.model.name, record.digest): canonical.dumps(to_json(record))
+        for one in baselines
+        for record in one.evidence
+    }
     small |= {path: data for path, (_, data) in added.items()}
     _check_bundle_names(names, [*small, layout.CARD, layout.BOM, SIGNATURE_FILE])
     # 6. Card and bill of materials say what was decided.

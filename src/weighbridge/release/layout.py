@@ -11,6 +11,7 @@ weighbridge/policy.json                          the policy, canonical
 weighbridge/evidence/<question>.json             the records that the decision names
 weighbridge/plans/<plan>.json                    the plans that decision and records name
 weighbridge/imports/<record>.json                who vouches for evidence of another harness
+weighbridge/baselines/<name>/<record>.json       the evidence of other models that the decision compared with
 weighbridge/bom.cdx.json                         the bill of materials, CycloneDX
 """
 
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from weighbridge import canonical, structure
+from weighbridge.baselines import kept_name
 from weighbridge.errors import InputError
 from weighbridge.release.oms import SIGNATURE_FILE
 from weighbridge.statement import check_digest, check_keyid, check_version
@@ -37,6 +39,7 @@ APPROVALS = FOLDER + "approvals/"
 EVIDENCE = FOLDER + "evidence/"
 IMPORTS = FOLDER + "imports/"
 PLANS = FOLDER + "plans/"
+BASELINES = FOLDER + "baselines"
 REQUIRED = (CARD, SIGNATURE_FILE, RECORD, DECISION, POLICY, BOM)
 
 # What model-signing leaves out unless told otherwise: its own command line would not verify such a bundle.
@@ -116,6 +119,11 @@ def evidence_path(question: str) -> str:
 def plan_path(plan: str) -> str:
     """Where the plan with the digest ``plan`` lies."""
     return f"{PLANS}{plan.removeprefix('sha256:')}.json"
+
+
+def baseline_path(baseline: str, record: str) -> str:
+    """Where the record with the digest ``record`` of a baseline lies."""
+    return f"{BASELINES}/{kept_name(baseline, record)}"
 
 
 def import_path(record: str) -> str:

@@ -8,15 +8,21 @@ from weighbridge import canonical
 from weighbridge.decision import Decision
 from weighbridge.errors import EvidenceError, PolicyError, VerificationError
 from weighbridge.evidence import Evidence
-from weighbridge.judge import judge
+from weighbridge.judge import NO_BASELINES, Baselines, judge
 from weighbridge.plan import Plan, check_plans
 from weighbridge.policy import Policy
 from weighbridge.times import format_time
 from weighbridge.verdicts import Judgement
 
 
-def replay(decision: Decision, policy: Policy, evidence: Sequence[Evidence], plans: Sequence[Plan]) -> Judgement:
-    """The judgement that ``policy`` and ``evidence`` give at the time of the decision.
+def replay(
+    decision: Decision,
+    policy: Policy,
+    evidence: Sequence[Evidence],
+    plans: Sequence[Plan],
+    baselines: Baselines = NO_BASELINES,
+) -> Judgement:
+    """The judgement that ``policy`` and ``evidence`` give at the time of the decision, compared with ``baselines``.
 
     Raises ``VerificationError`` if policy or records are not those that the decision names, if a record is of another
     checkpoint, if a plan that decision or records name is missing or asked something else, and if the judgement differs
@@ -39,7 +45,7 @@ def replay(decision: Decision, policy: Policy, evidence: Sequence[Evidence], pla
         check_plans(plans, decision.plan, evidence)
     except EvidenceError as cause:
         raise VerificationError(cause.message, where=cause.where, remedy=cause.remedy) from cause
-    judgement = judge_again(decision, policy, evidence)
+    judgement = judge_again(decision, policy, evidence, baselines)
     if canonical.dumps(judgement.to_json()) != canonical.dumps(decision.judgement):
         raise VerificationError(
             "judging its evidence under its policy gives another judgement",
@@ -49,9 +55,12 @@ def replay(decision: Decision, policy: Policy, evidence: Sequence[Evidence], pla
     return judgement
 
 
-def judge_again(decision: Decision, policy: Policy, evidence: Sequence[Evidence]) -> Judgement:
+def judge_again(
+    decision: Decision, policy: Policy, evidence: Sequence[Evidence], baselines: Baselines = NO_BASELINES
+) -> Judgement:
     """What any ``policy`` says of the same evidence at the time of the decision. Raises ``VerificationError``."""
     try:
-        return judge(policy, evidence, checkpoint=decision.checkpoint, at=format_time(decision.decided_at))
+        at = format_time(decision.decided_at)
+        return judge(policy, evidence, checkpoint=decision.checkpoint, at=at, baselines=baselines)
     except (EvidenceError, PolicyError) as cause:
         raise VerificationError(cause.message, where=cause.where, remedy=cause.remedy) from cause

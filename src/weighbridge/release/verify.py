@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from weighbridge import canonical
 from weighbridge import policy as policies
+from weighbridge.baselines import Weighed, for_judge, kept
 from weighbridge.checkpoint import Checkpoint, Manifest, check_folders, hash_files, list_bundle
 from weighbridge.checkpoint.facts import read_facts
 from weighbridge.checkpoint.weights import read_weights
@@ -30,6 +31,7 @@ from weighbridge.errors import (
 )
 from weighbridge.evidence import Evidence, from_bytes
 from weighbridge.files import read
+from weighbridge.judge import Baselines
 from weighbridge.plan import Plan, named_plans, read_plan
 from weighbridge.policy import Policy
 from weighbridge.release import layout, oms
@@ -115,9 +117,10 @@ def verify_bundle(
     decision = case.decision()
     # 6. The decision's subjects, with the files that licence duties added, are the files of the bundle.
     record = case.record(decision, publisher)
-    # 7. Policy, plans and evidence are the decision's, and judging again gives its judgement, byte for byte.
+    # 7. Policy, plans, evidence and baselines are the decision's, and judging again gives its judgement, byte for byte.
     enclosed, evidence = case.policy(), case.evidence(decision)
-    judgement = replay(decision, enclosed, evidence, case.plans(decision, evidence))
+    baselines = for_judge(case.baselines(decision))
+    judgement = replay(decision, enclosed, evidence, case.plans(decision, evidence), baselines)
     case.subjects(decision, record, evidence)
     # 8. Enough people approved, at the time of the release.
     approvers = case.approvals(decision, enclosed, record)
@@ -129,7 +132,7 @@ def verify_bundle(
     # 11. Nothing concerned has been revoked.
     checked = case.revocations(revocations, state, decision, [*approvers, publisher or ""])
     # 12. The verifier's own policy would have opened it too.
-    own = None if policy is None else _own(policy, decision, evidence)
+    own = None if policy is None else _own(policy, decision, evidence, baselines)
     # 13. The decision still holds.
     check_expiry(decision, now)
     notes = [] if checked is not None else ["revocation not checked"]
@@ -256,6 +259,7 @@ class _Case:
         added = {one.path: one.sha256 for one in expected}
         allowed = {*layout.REQUIRED, *(layout.evidence_path(one.question.digest) for one in evidence)}
         allowed |= {layout.import_path(one.digest) for one in evidence if one.question.settings.get("imported")}
+        allowed |= {layout.baseline_path(ref.name, record) for ref in decision.baselines for record in ref.records}
         allowed |= {layout.plan_path(one) for one in named_plans(decision.plan, evidence)}
         allowed |= set(self.approval_files())
         for name in sorted(self.digests.keys() | subjects.keys() | added.keys()):
@@ -302,6 +306,13 @@ class _Case:
                 raise VerificationError("its name is not its digest", where=name, remedy=_AGAIN)
             plans.append(plan)
         return plans
+
+    def baselines(self, decision: Decision) -> list[Weighed]:
+        def load(name: str) -> bytes | None:
+            path = f"{layout.BASELINES}/{name}"
+            return self.read(path) if path in self.digests else None
+
+        return kept(decision.baselines, load, where=layout.BASELINES)
 
     def imported(self, record: Evidence) -> None:
         name = layout.import_path(record.digest)
@@ -357,8 +368,9 @@ class _Case:
         return revocations
 
 
-def _own(policy: Policy, decision: Decision, evidence: Sequence[Evidence]) -> Judgement:
-    judgement = judge_again(decision, policy, evidence)
+def _own(policy: Policy, decision: Decision, evidence: Sequence[Evidence], baselines: Baselines) -> Judgement:
+    """The verifier's policy compares with the models that the decider compared with, and no others."""
+    judgement = judge_again(decision, policy, evidence, baselines)
     outcome = judgement.outcome("open")
     if outcome == "met":
         return judgement
