@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 import socket
 import sys
 import time
@@ -22,6 +23,7 @@ from weighbridge.errors import InputError, VerificationError
 from weighbridge.gateway import serve
 from weighbridge.gateway.config import Config, from_json
 from weighbridge.gateway.ledger import accounts, sqlite
+from weighbridge.gateway.rules.clock import now_ms
 from weighbridge.gateway.serve import Gateway, check
 
 FILES = {"model.safetensors": b"weights", "config.json": b"{}", "tokenizer.json": b"[]"}
@@ -249,6 +251,72 @@ def test_a_second_gateway_on_one_file_is_refused(tmp_path: Path, monkeypatch: py
         assert (await ask(http))[0] == 200
 
     run(tmp_path, scenario)
+
+
+async def ready(gateway: Gateway) -> tuple[int, dict[str, Any]]:
+    """What ``/readyz`` says."""
+    address = json.loads(gateway.config.admin_path.read_text())["address"]
+    async with aiohttp.ClientSession() as http, http.get(f"http://{address}/readyz") as reply:
+        return reply.status, await reply.json()
+
+
+async def until_ready(gateway: Gateway) -> None:
+    while (await ready(gateway))[0] != 200:
+        await asyncio.sleep(0.05)
+
+
+def test_readyz_says_what_is_in_the_way(tmp_path: Path) -> None:
+    revoke(tmp_path, 1, decisions=[])
+
+    async def scenario(gateway: Gateway, http: aiohttp.ClientSession) -> None:
+        status, state = await ready(gateway)
+        assert (status, state["ready"], state["models"]["small"]["reason"]) == (200, True, None)
+        assert state["revocation_list"]["serial"] == 1
+
+        revoke(tmp_path, 1, decisions=[], valid=timedelta(days=-1))
+        await gateway.watch()
+        status, state = await ready(gateway)
+        assert (status, state["ready"]) == (503, False)
+        assert "stale" in state["hindrance"]
+        assert state["models"]["small"]["state"] == "stopped"
+        revoke(tmp_path, 1, decisions=[])
+        await gateway.watch()
+
+        gateway.ledger._newest = now_ms() + 6 * 60_000
+        status, state = await ready(gateway)
+        assert status == 503
+        assert state["clock_behind_ms"] > 5 * 60_000
+        gateway.ledger._newest = 0
+        assert (await ready(gateway))[0] == 200
+
+        hidden = (tmp_path / "ledger.db").rename(tmp_path / "elsewhere")
+        assert (await ask(http))[0] == 503
+        status, state = await ready(gateway)
+        assert (status, state["ledger"]) == (503, "gone")
+        hidden.rename(tmp_path / "ledger.db")
+        await until_ready(gateway)
+        assert (await ask(http))[0] == 200
+
+        engine = gateway.servings["small"].engine
+        assert engine is not None
+        assert engine._process is not None
+        engine._process.kill()
+        while engine.ready:
+            await asyncio.sleep(0.01)
+        status, state = await ready(gateway)
+        assert (status, state["models"]["small"]["reason"]) == (503, "its engine is not ready")
+        await until_ready(gateway)
+        assert (await ready(gateway))[1]["models"]["small"]["engine"]["restarts"] == 1
+
+        stream = asyncio.create_task(ask(http, stream=True))
+        while not gateway.plane.live:
+            await asyncio.sleep(0.01)
+        gateway.stopping.set()
+        status, state = await ready(gateway)
+        assert (status, state["stopping"]) == (503, True)
+        assert "[DONE]" in (await stream)[1]
+
+    run(tmp_path, scenario, pace=0.003, revocations={"file": "revoked.json", "trust": ["revoker.pub"]})
 
 
 def test_draining_finishes_what_is_in_flight(tmp_path: Path) -> None:
