@@ -110,6 +110,21 @@ class TorchEngine:
             torch.cuda.empty_cache()
         give_back_memory()
 
+    @property
+    def has_template(self) -> bool:
+        """Whether the checkpoint has a chat template."""
+        return self._loaded is not None and bool(getattr(self._loaded.tokenizer, "chat_template", None))
+
+    def written(self, prompt: str, decoding: Decoding) -> str:
+        """The text that the model sees of a user turn under ``decoding``. Raises ``EngineError``."""
+        self._require_open()
+        assert self._loaded is not None
+        if decoding.template == "raw":
+            return decoding.document(prompt)
+        if self._template is None:
+            self._template = self._chat_template(self._loaded.tokenizer)
+        return self._template.turn(prompt, decoding)
+
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
         """Scores of (context, continuation) pairs, in order. NaN where there is nothing to score (a continuation
         without tokens, or with more than the context has) and where the model gives NaN."""
@@ -135,7 +150,7 @@ class TorchEngine:
         self._require_open()
         with self._running("generation failed"):
             if decoding.template == "raw":
-                texts = [decoding.document(prompt) for prompt in prompts]
+                texts = [self.written(prompt, decoding) for prompt in prompts]
                 turns = self._splitter.prompt(texts, decoding.max_tokens)
             else:
                 turns = [self._turn(prompt, decoding) for prompt in prompts]
@@ -179,9 +194,7 @@ class TorchEngine:
     def _turn(self, prompt: str, decoding: Decoding) -> list[int]:
         """The tokens of one user turn, ready for the answer."""
         assert self._loaded is not None
-        if self._template is None:
-            self._template = self._chat_template(self._loaded.tokenizer)
-        text = self._template.turn(prompt, decoding)
+        text = self.written(prompt, decoding)
         tokens: list[int] = self._loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         if not tokens or len(tokens) + decoding.max_tokens > self._plan.max_length:
             raise EngineError(
