@@ -24,7 +24,7 @@ from weighbridge.verdicts import Verdict
 LOOK = 8
 """Clusters between two looks."""
 
-End = Literal["settled", "all items asked", "time is up", "broken", "already known", "cannot be measured"]
+End = Literal["settled", "all items asked", "time is up", "broken", "already known", "cannot be measured", "not needed"]
 
 Standing = Callable[[Sequence[Evidence], Evidence], Sequence[Verdict]]
 """How the bounds that a record speaks to stand, given the other evidence and it."""
@@ -79,21 +79,36 @@ class Run:
         self._undecided: Mapping[str, str] = {}
         self._others = store.load()
         self._journal: Journal | None = None
+        self._kept: Sequence[Observation] = ()
         self._former: Mapping[str, Any] = {}  # who answered what the journal held, at what cost, and how
         self._answers: Iterator[list[Answer]] | None = None
         self._chosen = _chosen(measure.suite, step)
         self._limit = sum(len(measure.suite.clusters[name]) for name in self._chosen)
 
     @property
+    def question(self) -> Question:
+        """What is asked."""
+        return self.step.question
+
+    @property
     def observations(self) -> Sequence[Observation]:
         """The answers so far, in the order of asking: of the stored record, of its journal, and of this run."""
-        return self._open().observations
+        return self._kept if self.end is not None and self._journal is None else self._open().observations
+
+    @property
+    def record(self) -> Evidence:
+        """What these answers would be as a record."""
+        return self._record(self.observations, None)
+
+    def look(self) -> None:
+        """Look again at the answers so far: what others were asked meanwhile may settle this question too."""
+        if self.end is None and self.observations:
+            self.end = self._look(self.observations)
 
     def settled(self) -> bool:
         """Whether stored evidence already settles the question. Loads no model."""
         journal = self._open()
-        first = self.store.get(self.step.question)
-        if self._look(journal.observations) is not None or (first is not None and first.undecided):
+        if self._look(journal.observations) is not None:
             self.end = "already known"
             self.close()
             return True
@@ -145,9 +160,10 @@ class Run:
         journal = self._open()
         if self._answers is not None and hasattr(self._answers, "close"):
             self._answers.close()
-        first = self.store.get(self.step.question)
+        first = self.store.get(self.question)
         if self._undecided or len(journal.observations) > (len(first.observations) if first else 0):
             self.store.put(self._record(journal.observations, first))
+        self._kept = journal.observations
         self.abandon()
         journal.remove()
         self._say(journal.observations)
@@ -160,10 +176,10 @@ class Run:
 
     def _open(self) -> Journal:
         if self._journal is None:
-            self._journal = self.store.journal(self.step.question).__enter__()
+            self._journal = self.store.journal(self.question).__enter__()
             self._former = self._former or self._journal.account
             # Answers belong to the plan that the first of them was given under: later ones know them.
-            if (first := self.store.get(self.step.question)) is not None:
+            if (first := self.store.get(self.question)) is not None:
                 self.plan = first.plan
             elif self._journal.observations:
                 self.plan = self._journal.plan
@@ -181,7 +197,7 @@ class Run:
         """Why nothing more needs to be asked; None where something does."""
         self.verdicts = self.standing(self._others, self._record(observations, None)) if observations else ()
         self._say(observations)
-        if self.verdicts and all(verdict.outcome != "undecided" for verdict in self.verdicts):
+        if not self.step.complete and self.verdicts and all(one.outcome != "undecided" for one in self.verdicts):
             return "settled"
         return "all items asked" if len(observations) >= self._limit else None
 
@@ -189,7 +205,7 @@ class Run:
         before = first.cost if first else {}
         journalled = self._former.get("cost", {})
         return Evidence(
-            question=self.step.question,
+            question=self.question,
             kind="sampled",
             made=first.made if first else format_time(self.clocks.now()),
             observations=tuple(observations),
@@ -222,7 +238,7 @@ class Run:
     def _say(self, observations: Sequence[Observation], *, working: bool = False) -> None:
         self.listen(
             Progress(
-                self.step.question,
+                self.question,
                 len(observations),
                 self._limit,
                 self.seconds,

@@ -2,7 +2,7 @@
 
     WeighbridgeError                 1  something broke that the user did not cause
     ├── EngineError                  1  a model could not be loaded or run
-    │   └── Unmeasurable             1  what is asked cannot be measured of this checkpoint, whoever tries again
+    │   └── Unmeasurable             1  what is asked could not be measured, and the record of it says why
     ├── StorageError                 1  disk full or failing, nothing may be written there
     ├── InputError                   2  the user's input or usage
     │   ├── CheckpointError          2  a checkpoint that cannot be read
@@ -48,7 +48,7 @@ class EngineError(WeighbridgeError):
 
 
 class Unmeasurable(EngineError):
-    """What is asked cannot be measured of this checkpoint, and trying again changes nothing: its record says why."""
+    """What is asked could not be measured of this checkpoint: the record, which leaves it undecided, says why."""
 
 
 class StorageError(WeighbridgeError):

@@ -70,6 +70,6 @@ class SampledMeasure(Protocol):
         """For each cluster in order, the answers to its items. May run ahead of what is consumed by one batch.
 
         A failure of one item is a failed observation; a failure of the engine itself raises ``EngineError``, and
-        ``Unmeasurable`` where no try of anybody's could succeed: the record then says why it is undecided.
+        ``Unmeasurable`` where the record is to say why nothing was asked.
         """
         ...
