@@ -14,6 +14,7 @@ from functools import partial
 from weighbridge.asking import Clocks, End, Progress, Run
 from weighbridge.errors import EngineError
 from weighbridge.evidence import Evidence, PlanRef, Question
+from weighbridge.halving import Contest, contests
 from weighbridge.judge import NO_BASELINES, Baselines, judge, standing
 from weighbridge.measures.interface import ExactMeasure, SampledMeasure
 from weighbridge.plan import Plan, make_plan
@@ -78,7 +79,7 @@ def weigh(
             for step in plan.steps
             if step.question.digest in sampled and step.named is named
         ]
-        _share_time(runs, clocks, deadline, problems)
+        _share_time(contests(runs, clocks, deadline, problems), clocks, deadline, problems)
     # 4. Judge all that lies in the store, whoever measured it and when: nobody may pick the run that looks best.
     at = format_time(clocks.now())
     judgement = judge(policy, store.load(), checkpoint=checkpoint, at=at, baselines=baselines)
@@ -150,7 +151,9 @@ def _examine(
     listen(Progress(question, 0, 0, clocks.elapsed() - start, 0, (), end))
 
 
-def _share_time(runs: Sequence[Run], clocks: Clocks, deadline: float | None, problems: dict[str, str]) -> None:
+def _share_time(
+    runs: Sequence[Run | Contest], clocks: Clocks, deadline: float | None, problems: dict[str, str]
+) -> None:
     """Give every unsettled question an equal share of what time is left; what one leaves over, the others get."""
     try:
         _share(runs, clocks, deadline, problems)
@@ -159,7 +162,7 @@ def _share_time(runs: Sequence[Run], clocks: Clocks, deadline: float | None, pro
             run.abandon()
 
 
-def _share(runs: Sequence[Run], clocks: Clocks, deadline: float | None, problems: dict[str, str]) -> None:
+def _share(runs: Sequence[Run | Contest], clocks: Clocks, deadline: float | None, problems: dict[str, str]) -> None:
     active = [run for run in runs if not run.settled()]
     while active and (deadline is None or clocks.elapsed() < deadline):
         for position, run in enumerate(list(active)):
@@ -168,7 +171,7 @@ def _share(runs: Sequence[Run], clocks: Clocks, deadline: float | None, problems
             try:
                 finished = run.advance(until)
             except EngineError as error:
-                problems[run.step.question.digest] = str(error)
+                problems[run.question.digest] = str(error)
                 finished = True
                 run.end = "broken"
             if finished:
