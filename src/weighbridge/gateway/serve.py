@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 import uvicorn
 
 from weighbridge import canonical
-from weighbridge.errors import StorageError, WeighbridgeError
+from weighbridge.errors import InputError, StorageError, WeighbridgeError
 from weighbridge.files import read
 from weighbridge.gateway.access import through
 from weighbridge.gateway.api.app import DataPlane
@@ -81,6 +81,7 @@ class Gateway:
     async def _start(self) -> None:
         config = self.config
         trust = pinned_trust([config.path(one) for one in config.trust])
+        check_tls(config)
         if config.revocations is not None:
             revokers = [config.path(one) for one in config.revocations.trust]
             listed = pinned_trust(revokers, revokers) if revokers else trust
@@ -200,8 +201,24 @@ def check(config: Config) -> list[Serving]:
     Opens no ledger, so nobody could say whether the revocation list is the current one: it is not read.
     """
     trust = pinned_trust([config.path(one) for one in config.trust])
+    check_tls(config)
     load_prices(config)
     return [prepare(name, model, config, trust, now=_now(), revocations=None) for name, model in config.models.items()]
+
+
+def check_tls(config: Config) -> None:
+    """Raises ``InputError`` if the certificate and key of the configuration cannot be used."""
+    if config.tls is None:
+        return
+    pair = config.path(config.tls.certificate), config.path(config.tls.key)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*pair, password="")  # nobody is there to be asked
+    except (OSError, ValueError) as cause:
+        raise InputError(
+            f"cannot be used for TLS: {cause}",
+            where=f"{pair[0]}, {pair[1]}",
+            remedy="name a certificate in PEM, and the key that belongs to it, without a passphrase",
+        ) from cause
 
 
 def load_prices(config: Config) -> PriceBook:
