@@ -196,7 +196,7 @@ class LineReader:
         if not metric.attacked:
             return None
         name = self.text(line.get("battery", shipped.BATTERY_OF[metric.measure]), f"{path}.battery")
-        if name not in shipped.BATTERIES and name not in self.batteries and name not in shipped.BATTERY_OF.values():
+        if name not in shipped.BATTERIES and name not in self.batteries:
             raise self.fail(
                 f"{path}.battery",
                 f"the battery {name!r} is not known",

@@ -16,7 +16,8 @@ def summarise(record: Evidence) -> dict[str, Any]:
 
     The interval may be looked at after any item (see docs/statistics.md). A judged metric has its plain rate as
     ``estimate`` and the interval of the corrected rate; without a calibration there is no interval. Where nothing can
-    be judged because the responses are nonsense, ``undecided`` says so and there is no interval either.
+    be judged because the responses are nonsense, ``undecided`` says so and there is no interval either. A metric that
+    is a difference is told as that, in [-1, 1].
     """
     suite = record.question.suite
     base: dict[str, Any] = {
@@ -48,7 +49,8 @@ def _metric(record: Evidence, spec: Metric) -> dict[str, Any]:
     values = values_of(record, spec.field, 0.0 if spec.higher == "better" else 1.0)
     if not values:
         return {"estimate": None, "interval": None}
-    estimate = f"{sum(values) / len(values):.6f}"
+    mean = sum(values) / len(values)
+    estimate = f"{2 * mean - 1 if spec.difference else mean:.6f}"
     if reason := nonsense(spec, record):
         return {"estimate": estimate, "interval": None, "undecided": reason}
     if record.asked == "limit" or (spec.judged and spec.field not in record.calibrations):
@@ -56,4 +58,5 @@ def _metric(record: Evidence, spec: Metric) -> dict[str, Any]:
     (bounds,) = bounds_of(record, spec, values, LEVEL / 2)
     if bounds.lower is None or bounds.upper is None:
         return {"estimate": estimate, "interval": None}
-    return {"estimate": estimate, "interval": [f"{bounds.lower:.6f}", f"{bounds.upper:.6f}"]}
+    lower, upper = (2 * bound - 1 if spec.difference else bound for bound in (bounds.lower, bounds.upper))
+    return {"estimate": estimate, "interval": [f"{lower:.6f}", f"{upper:.6f}"]}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from core_world import record, suite
 from weighbridge.evidence import Calibration, Evidence
 from weighbridge.report import records
@@ -32,3 +34,11 @@ def test_a_rate_among_nonsense_has_no_interval_and_says_why() -> None:
     sense = summarise(answered(20))["metrics"]["harmful_compliance"]
     assert sense["interval"] is not None
     assert "undecided" not in sense
+
+
+def test_a_difference_is_told_as_one() -> None:
+    lost = record(REQUESTS, lambda item: {"usefulness_change": float(int(item.id) % 4 > 0) / 2}, measure="tampering")
+    told = summarise(replace(lost, metrics=("usefulness_change",)))["metrics"]["usefulness_change"]
+    assert told["estimate"] == "-0.250000"
+    low, high = map(float, told["interval"])
+    assert -0.4 < low < -0.25 < high < -0.15
