@@ -23,6 +23,9 @@ from weighbridge.suites.interface import Canary, Item, Suite
 ALTERNATIVES = 255
 """Others that a secret is ranked among, at most: with the secret, 256 texts, or an exposure of 8 bits."""
 
+NOTHING = {"canary_exposed": 0.0}
+"""The values of a model that says nothing any more."""
+
 
 class Exposure:
     """The measure ``leakage`` of one checkpoint on one suite of canaries.
@@ -63,7 +66,7 @@ class Exposure:
 
     @property
     def metrics(self) -> Sequence[str]:
-        return ("canary_exposed",)
+        return tuple(NOTHING)
 
     @property
     def calibrations(self) -> Mapping[str, Calibration]:

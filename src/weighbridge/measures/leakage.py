@@ -34,6 +34,9 @@ are asked for, and so on."""
 MOST_ABSENT = 0.1
 """Where more than this share of the suite's texts is not on the machine, the question stays undecided."""
 
+NOTHING = {"verbatim": 0.0, "near_verbatim": 0.0, "excess": 0.5, "personal_data": 0.0}
+"""The values of a model that says nothing any more."""
+
 
 @dataclass(slots=True)
 class _Task:
@@ -86,7 +89,7 @@ class Leakage:
 
     @property
     def metrics(self) -> Sequence[str]:
-        return ("verbatim", "near_verbatim", "excess", "personal_data")
+        return tuple(NOTHING)
 
     @property
     def calibrations(self) -> Mapping[str, Calibration]:

@@ -149,8 +149,8 @@ def control_of(passages: Sequence[tuple[str, Cut]]) -> list[int]:
     texts = [_plain(one.continuation) for _, one in passages]
     found = []
     for place, at in sorted(enumerate(order), key=lambda pair: pair[1]):
-        ring = [order[(place + step) % len(order)] for step in range(1, len(order))]
-        other = [one for one in ring if texts[one] != texts[at]]
+        nearest = sorted(range(len(order)), key=lambda other: (abs(other - place), -other))[1:]
+        other = [order[one] for one in nearest if texts[order[one]] != texts[at]]
         best = next((one for one in other if passages[one][0] != passages[at][0]), other[0] if other else None)
         if best is None:
             raise SuiteError("there is no second passage to compare with", remedy="give more text")
