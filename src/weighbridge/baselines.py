@@ -83,7 +83,7 @@ class Registry:
         where = str(self.path)
         form = structure.parse(_Form, canonical.loads_canonical(read(self.path), where=where), where=where)
         check_version(form.version, VERSION, where=f"{where} at $.version")
-        _check_names([one.name for one in form.baselines], where)
+        _check_together(form.baselines, where)
         return form.baselines
 
     def check(self) -> None:
@@ -119,7 +119,9 @@ class Registry:
                     where=f"{self.path}, {one.name}",
                     remedy="say the same of it as before, take another name, or remove it: weighbridge baseline remove",
                 )
-            self._write([*known, entry])
+            entries = sorted([*known, entry], key=lambda one: one.name)
+            _check_together(entries, str(self.path))
+            self._write(entries)
         return entry
 
     def remove(self, name: str) -> Entry:
@@ -170,9 +172,8 @@ class Registry:
         lines = _comparing(policy, entry)
         return Weighed(entry, tuple(one for one in records if any(_concerns(line, one.question) for line in lines)))
 
-    def _write(self, entries: Iterable[Entry]) -> None:
-        ordered = sorted(entries, key=lambda one: one.name)
-        write_atomic(self.path, canonical.dumps({"version": VERSION, "baselines": [asdict(one) for one in ordered]}))
+    def _write(self, entries: Sequence[Entry]) -> None:
+        write_atomic(self.path, canonical.dumps({"version": VERSION, "baselines": [asdict(one) for one in entries]}))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -295,7 +296,17 @@ def _concerns(line: Bound, question: Question) -> bool:
     return question.measure == line.spec.measure and question.suite.name in line.suites
 
 
-def _check_names(names: Sequence[str], where: str) -> None:
+def _check_together(entries: Sequence[Entry], where: str) -> None:
+    """What must hold of the entries of one registry."""
+    names = [one.name for one in entries]
+    own = {one.checkpoint: one.name for one in entries if one.opened_by == "own"}
+    for one in entries:
+        if one.set == FRONTIER and one.checkpoint in own:
+            raise InputError(
+                f"the same checkpoint stands as one's own, under {own[one.checkpoint]}",
+                where=f"{where}, {one.name} of {FRONTIER}",
+                remedy="a model of one's own does not join it: a margin against oneself would ratchet",
+            )
     if names != sorted(names) or len({name.lower() for name in names}) != len(names):
         raise InputError(
             "baselines are out of order, or two have one name, but for upper and lower case",

@@ -324,6 +324,18 @@ class _Predicate:
     baselines: tuple[BaselineRef, ...]
 
 
+@dataclass(frozen=True)
+class _Compared:
+    name: str
+    checkpoint: str
+    records: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    baselines: tuple[_Compared, ...]
+
+
 def _rest(decision: Decision) -> dict[str, Any]:
     """The predicate without its id."""
     compared = [asdict(one) | {"records": list(one.records)} for one in decision.baselines]
@@ -406,6 +418,12 @@ def _check_judgement(decision: Decision, where: str) -> None:
     records = {one.record for one in decision.evidence}
     if not isinstance(used, list) or not all(isinstance(one, str) and one in records for one in used):
         raise InputError("the judgement rests on evidence that is not listed", where=f"{where} at evidence")
+    listed = {(one.name, one.checkpoint): set(one.records) for one in decision.baselines}
+    compared = structure.parse(_Judged, {"baselines": decision.judgement.get("baselines", [])}, where=where).baselines
+    for one in compared:
+        if not set(one.records) <= listed.get((one.name, one.checkpoint), set()):
+            message = f"the judgement compares with {one.name!r:.80} by records that are not listed"
+            raise InputError(message, where=f"{where} at baselines")
 
 
 def _subjects(manifest: Manifest) -> tuple[Subject, ...]:
