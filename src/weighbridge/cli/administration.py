@@ -2,38 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import click
 
 if TYPE_CHECKING:
     from weighbridge.gateway.config import Config
-
-
-def place_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Options that say which gateway is meant; the command gets its configuration as ``config``."""
-
-    @functools.wraps(command)
-    def with_config(config_file: Path | None, ledger: str | None, **values: Any) -> int:
-        from weighbridge.gateway.config import DEFAULT_LEDGER, VERSION, Config, load_config
-
-        if config_file is not None:
-            if ledger is not None:
-                raise click.UsageError("--ledger stands in the file that --config names")
-            config = load_config(config_file)
-        else:
-            config = Config(version=VERSION, models={}, trust=[], ledger=ledger or DEFAULT_LEDGER)
-        return command(config=config, **values)
-
-    file = click.Path(path_type=Path, dir_okay=False)
-    wrapped: Callable[..., int] = with_config
-    wrapped = click.option("--ledger", metavar="PATH|URL", help="The ledger.  [ledger.db]")(wrapped)
-    return click.option("--config", "config_file", type=file, metavar="FILE", help="The gateway's configuration.")(
-        wrapped
-    )
 
 
 def ask(config: Config, action: str, **fields: Any) -> dict[str, Any]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from weighbridge.cli import options
-from weighbridge.cli.ledger_reading import ledger_option, read, table
+from weighbridge.cli.ledger_reading import read, table
+
+if TYPE_CHECKING:
+    from weighbridge.gateway.config import Config
 
 
 @click.command("invoice")
@@ -20,9 +23,9 @@ from weighbridge.cli.ledger_reading import ledger_option, read, table
 @click.option("--format", "form", type=click.Choice(["json", "csv", "html"]), help="Otherwise a table for people.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write it there; needs --format.")
 @options.json_option
-@ledger_option
+@options.ledger_options
 def command(
-    ledger: str, project: str, month: str, do_issue: bool, form: str | None, out: Path | None, as_json: bool
+    config: Config, project: str, month: str, do_issue: bool, form: str | None, out: Path | None, as_json: bool
 ) -> int:
     """Show what PROJECT pays for a UTC month: a preview until it is issued.
 
@@ -40,12 +43,12 @@ def command(
         raise click.UsageError("--out needs --format")
     from weighbridge.gateway.invoicing.invoices import invoice, issue
 
-    found = read(ledger, lambda one: invoice(one, project, month))
+    found = read(config, lambda one: invoice(one, project, month))
     if do_issue and found.state != "issued":
         from weighbridge.gateway.ledger.upkeep import connect
         from weighbridge.gateway.rules.clock import now_ms
 
-        database = connect(ledger, now_ms)
+        database = connect(config.ledger_url, now_ms)
         try:  # a short transaction among those of the gateways: all sums are made
             found = database.transact(lambda one: issue(one, found))
         finally:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from weighbridge.cli import options
-from weighbridge.cli.administration import ask, place_options
+from weighbridge.cli.administration import ask
 
 if TYPE_CHECKING:
     from weighbridge.gateway.config import Config
@@ -49,7 +49,7 @@ def command() -> None:
 @click.option("--models", metavar="NAME,...", help="The models that it opens.  [all]")
 @click.option("--expires", metavar="TIME", help="After 90d, 12h, 30m, or at 2027-01-31T00:00:00Z.  [never]")
 @click.option("--label", metavar="TEXT", help="To know it again.")
-@place_options
+@options.ledger_options
 @options.json_option
 def create(config: Config, as_json: bool, models: str | None, expires: str | None, **fields: Any) -> int:
     """Make an API key and print it, this once: only a keyed hash of it is kept.
@@ -68,7 +68,7 @@ def create(config: Config, as_json: bool, models: str | None, expires: str | Non
 
 @command.command("list")
 @click.option("--project", metavar="NAME", help="Only this project's.")
-@place_options
+@options.ledger_options
 @options.json_option
 def list_keys(config: Config, as_json: bool, project: str | None) -> int:
     """List the keys: state, budget, and what this period has cost.
@@ -84,7 +84,7 @@ def list_keys(config: Config, as_json: bool, project: str | None) -> int:
 
 @command.command("show")
 @click.argument("key")
-@place_options
+@options.ledger_options
 @options.json_option
 def show(config: Config, as_json: bool, key: str) -> int:
     """Show all that is known of KEY (its id, or the key itself).
@@ -100,7 +100,7 @@ def show(config: Config, as_json: bool, key: str) -> int:
 
 @command.command("revoke")
 @click.argument("key")
-@place_options
+@options.ledger_options
 @options.json_option
 def revoke(config: Config, as_json: bool, key: str) -> int:
     """End KEY (its id, or the key itself). Once this returns, nothing is admitted with it, in any process.
@@ -119,7 +119,7 @@ def revoke(config: Config, as_json: bool, key: str) -> int:
 @command.command("rotate")
 @click.argument("key")
 @click.option("--overlap", default="1d", show_default=True, metavar="TIME", help="For how long the old key goes on.")
-@place_options
+@options.ledger_options
 @options.json_option
 def rotate(config: Config, as_json: bool, key: str, overlap: str) -> int:
     """Make a key that replaces KEY, with the same rights. For a key that leaked use --overlap 0s.
@@ -145,7 +145,7 @@ def project() -> None:
 
 
 @project.command("list")
-@place_options
+@options.ledger_options
 @options.json_option
 def list_projects(config: Config, as_json: bool) -> int:
     """List the projects: budget, and what this period has cost.
@@ -165,7 +165,7 @@ def list_projects(config: Config, as_json: bool) -> int:
 @_budget
 @_currency
 @_period
-@place_options
+@options.ledger_options
 @options.json_option
 def create_project(config: Config, as_json: bool, **fields: Any) -> int:
     """Make a project NAME without keys.
@@ -183,7 +183,7 @@ def create_project(config: Config, as_json: bool, **fields: Any) -> int:
 @click.argument("name")
 @click.argument("amount")
 @_period
-@place_options
+@options.ledger_options
 @options.json_option
 def budget(config: Config, as_json: bool, name: str, amount: str, period: str) -> int:
     """Limit what all keys of NAME together may cost to AMOUNT in each period; "none" takes the limit away.

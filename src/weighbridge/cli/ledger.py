@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from weighbridge.cli import options
-from weighbridge.cli.administration import ask, place_options
+from weighbridge.cli.administration import ask
 
 if TYPE_CHECKING:
     from weighbridge.gateway.config import Config
-
-_LEDGER = click.option("--ledger", default="ledger.db", show_default=True, metavar="PATH|URL", help="The ledger.")
 
 
 @click.group("ledger")
@@ -28,9 +26,9 @@ def command() -> None:
 
 @command.command("backup")
 @click.argument("target", type=click.Path(path_type=Path), metavar="FILE")
-@_LEDGER
+@options.ledger_options
 @options.json_option
-def backup(target: Path, ledger: str, as_json: bool) -> int:
+def backup(target: Path, config: Config, as_json: bool) -> int:
     """Copy the ledger into the new FILE, while gateways go on. The copy is checked before it gets its name.
 
     A backup is a SQLite file, also of a ledger in PostgreSQL, and restores into either.
@@ -42,6 +40,7 @@ def backup(target: Path, ledger: str, as_json: bool) -> int:
     from weighbridge.gateway.ledger import copying
     from weighbridge.gateway.rules.clock import now_ms
 
+    ledger = config.ledger_url
     copying.backup(ledger, target, clock=now_ms)
     value = {"ledger": ledger, "backup": str(target), "bytes": target.stat().st_size}
     options.emit(as_json, value, lambda: click.echo(f"{target}: {value['bytes']} bytes, read back and consistent"))
@@ -50,9 +49,9 @@ def backup(target: Path, ledger: str, as_json: bool) -> int:
 
 @command.command("restore")
 @click.argument("source", type=click.Path(path_type=Path), metavar="FILE")
-@_LEDGER
+@options.ledger_options
 @options.json_option
-def restore(source: Path, ledger: str, as_json: bool) -> int:
+def restore(source: Path, config: Config, as_json: bool) -> int:
     """Put the backup FILE where there is no ledger yet.
 
     What was in flight when the backup was made becomes unknown.
@@ -64,15 +63,16 @@ def restore(source: Path, ledger: str, as_json: bool) -> int:
     from weighbridge.gateway.ledger import copying
     from weighbridge.gateway.rules.clock import now_ms
 
+    ledger = config.ledger_url
     copying.restore(source, ledger, clock=now_ms)
     options.emit(as_json, {"ledger": ledger, "backup": str(source)}, lambda: click.echo(f"{ledger}: restored"))
     return 0
 
 
 @command.command("migrate")
-@_LEDGER
+@options.ledger_options
 @options.json_option
-def migrate(ledger: str, as_json: bool) -> int:
+def migrate(config: Config, as_json: bool) -> int:
     """Bring an older ledger to the form of this program. A SQLite file is copied first.
 
     \b
@@ -82,6 +82,7 @@ def migrate(ledger: str, as_json: bool) -> int:
     from weighbridge.gateway.ledger import copying
     from weighbridge.gateway.rules.clock import now_ms
 
+    ledger = config.ledger_url
     before, now = copying.migrate(ledger, clock=now_ms)
     text = f"{ledger}: form {now}" + ("" if before == now else f", was {before}")
     options.emit(as_json, {"ledger": ledger, "before": before, "now": now}, lambda: click.echo(text))
@@ -95,7 +96,7 @@ def migrate(ledger: str, as_json: bool) -> int:
 @click.option("--output", type=click.IntRange(min=0), required=True, metavar="TOKENS", help="Written.")
 @click.option("--by", "actor", required=True, metavar="NAME", help="Who says so.")
 @click.option("--reason", required=True, metavar="TEXT", help="Why.")
-@place_options
+@options.ledger_options
 @options.json_option
 def correct(config: Config, as_json: bool, request: str, **fields: Any) -> int:
     """Say what REQUEST used, when its usage is unknown or was wrong. A new row; nothing is changed.
@@ -114,9 +115,9 @@ def correct(config: Config, as_json: bool, request: str, **fields: Any) -> int:
 
 
 @command.command("check")
-@_LEDGER
+@options.ledger_options
 @options.json_option
-def check(ledger: str, as_json: bool) -> int:
+def check(config: Config, as_json: bool) -> int:
     """Compare the ledger's counters and holds with its rows, while gateways go on. Exit code 5 if they differ.
 
     \b
@@ -127,7 +128,7 @@ def check(ledger: str, as_json: bool) -> int:
     from weighbridge.errors import VerificationError
     from weighbridge.gateway.ledger.audit import discrepancies
 
-    found = read(ledger, discrepancies)
+    ledger, found = config.ledger_url, read(config, discrepancies)
     if found and not as_json:
         raise VerificationError("; ".join(found[:20]), where=ledger, remedy="weighbridge reconcile says more")
     text = f"{ledger}: counters and holds say what the rows say"

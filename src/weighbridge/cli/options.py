@@ -103,11 +103,36 @@ def setup_options(command: Callable[..., int]) -> Callable[..., int]:
         click.option("--judge-model", metavar="NAME", help="The judging model's name there."),
         click.option("--judge-key-variable", metavar="VARIABLE", help="The environment variable with its API key."),
         click.option("--judge-calibration", type=file, metavar="FILE", help="The judge's measured errors."),
+        click.option("--attack-data", type=file, multiple=True, metavar="FILE.jsonl",
+                     help="Instructions with responses that attacks fine-tune on. May be repeated."),
     )  # fmt: skip
     wrapped: Callable[..., int] = with_setup
     for option in reversed(add):
         wrapped = option(wrapped)
     return wrapped
+
+
+def ledger_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Options that say which ledger, and which gateway, is meant; the command gets a gateway's ``config``."""
+
+    @functools.wraps(command)
+    def with_config(config_file: Path | None, ledger: str | None, **values: Any) -> int:
+        from weighbridge.gateway.config import DEFAULT_LEDGER, VERSION, Config, load_config
+
+        if config_file is not None:
+            if ledger is not None:
+                raise click.UsageError("--ledger stands in the file that --config names")
+            config = load_config(config_file)
+        else:
+            config = Config(version=VERSION, models={}, trust=[], ledger=ledger or DEFAULT_LEDGER)
+        return command(config=config, **values)
+
+    file = click.Path(path_type=Path, dir_okay=False)
+    wrapped: Callable[..., int] = with_config
+    wrapped = click.option("--ledger", metavar="PATH|URL", help="A file, or postgresql://...  [ledger.db]")(wrapped)
+    return click.option("--config", "config_file", type=file, metavar="FILE", help="The gateway's configuration.")(
+        wrapped
+    )
 
 
 def state_path() -> Path:

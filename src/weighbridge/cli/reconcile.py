@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from weighbridge.cli import options
-from weighbridge.cli.ledger_reading import ledger_option, read, table
+from weighbridge.cli.ledger_reading import read, table
 
 if TYPE_CHECKING:
+    from weighbridge.gateway.config import Config
     from weighbridge.gateway.invoicing.engine_counts import EngineStart
     from weighbridge.gateway.invoicing.reconcile import Report
 
@@ -18,8 +19,8 @@ _SHOWN = 20
 
 @click.command("reconcile")
 @options.json_option
-@ledger_option
-def command(ledger: str, as_json: bool) -> int:
+@options.ledger_options
+def command(config: Config, as_json: bool) -> int:
     """Compute every counter and invoice of the ledger again from its rows, and compare; compare engines' own counts.
 
     Ends with 0 if everything agrees, else with 1. An engine without counters is unverifiable, which is no
@@ -31,7 +32,7 @@ def command(ledger: str, as_json: bool) -> int:
     """
     from weighbridge.gateway.invoicing.reconcile import reconcile
 
-    found = read(ledger, reconcile)
+    found = read(config, reconcile)
     options.emit(as_json, found.to_json(), lambda: _show(found))
     return 0 if found.agrees else 1
 

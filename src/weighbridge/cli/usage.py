@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from weighbridge.cli import options
-from weighbridge.cli.ledger_reading import ledger_option, read, table
+from weighbridge.cli.ledger_reading import read, table
 
 if TYPE_CHECKING:
+    from weighbridge.gateway.config import Config
     from weighbridge.gateway.invoicing.usage import Line
     from weighbridge.gateway.ledger.database import Transaction
 
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
 @click.option("--project", metavar="NAME", help="Only this project.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @options.json_option
-@ledger_option
+@options.ledger_options
 @click.pass_context
 def command(
-    context: click.Context, ledger: str, by: str, month: str | None, project: str | None, as_csv: bool, as_json: bool
+    context: click.Context, config: Config, by: str, month: str | None, project: str | None, as_csv: bool, as_json: bool
 ) -> int:
     """Sum up usage as the ledger says it now, corrections included.
 
@@ -47,7 +48,7 @@ def command(
 
     dimensions = [name.strip() for name in by.split(",") if name.strip()]
     check_dimensions(dimensions)
-    lines = read(ledger, lambda one: usage(one, dimensions, month=month, project=project))
+    lines = read(config, lambda one: usage(one, dimensions, month=month, project=project))
     if as_csv:
         click.echo(_csv(dimensions, lines), nl=False)
         return 0
@@ -68,8 +69,8 @@ def command(
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE")
 @click.option("--provider", default="Weighbridge", show_default=True, metavar="NAME", help="Who sells, for FOCUS.")
 @options.json_option
-@ledger_option
-def export(ledger: str, month: str, form: str, out: Path, provider: str, as_json: bool) -> int:
+@options.ledger_options
+def export(config: Config, month: str, form: str, out: Path, provider: str, as_json: bool) -> int:
     """Write a billing period as FOCUS 1.2 (CSV) or CloudEvents 1.0 (a line each).
 
     The period is closed once its month is over and every project has its invoice; the file says which it is.
@@ -90,7 +91,7 @@ def export(ledger: str, month: str, form: str, out: Path, provider: str, as_json
         )
         return found, text
 
-    found, text = read(ledger, work)
+    found, text = read(config, work)
     write_atomic(out, text.encode())
     value = {"month": month, "state": found.state, "waiting_for": list(found.waiting), "digest": found.digest,
              "out": str(out)}  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
 
@@ -31,15 +31,23 @@ LONGEST_OVERLAP = 90 * 86_400
 REASON = 500  # characters
 
 
+class Action(Protocol):
+    """An action with what it was given. ``mints``: it needs the secret; ``creates``: a ledger may begin with it."""
+
+    writes: ClassVar[bool]
+    mints: ClassVar[bool]
+    creates: ClassVar[bool]
+
+    def act(self, transaction: Transaction, office: Office) -> Json:
+        """Do it in this transaction. Raises ``InputError``."""
+
+
 class Asked(msgspec.Struct, forbid_unknown_fields=True):
     """What an action is given. An unknown field is an error."""
 
     writes: ClassVar[bool] = True
-    mints: ClassVar[bool] = False  # needs the secret
-    creates: ClassVar[bool] = False  # may be what a ledger begins with
-
-    def act(self, transaction: Transaction, office: Office) -> Json:
-        raise NotImplementedError
+    mints: ClassVar[bool] = False
+    creates: ClassVar[bool] = False
 
 
 class CreateKey(Asked, kw_only=True):
@@ -198,7 +206,7 @@ class Correct(Asked, kw_only=True):
         }
 
 
-ACTIONS: Mapping[str, tuple[type[Asked], str, str]] = {
+ACTIONS: Mapping[str, tuple[type[Action], str, str]] = {
     "create_key": (CreateKey, "POST", "/keys"),
     "list_keys": (ListKeys, "GET", "/keys"),
     "show_key": (ShowKey, "GET", "/keys/{id}"),
@@ -225,12 +233,12 @@ class Office:
             raise InputError("keys are not made without the gateway's secret", where="secret")
         return self.secret
 
-    def ask(self, transaction: Transaction, asked: Asked) -> Json:
+    def ask(self, transaction: Transaction, asked: Action) -> Json:
         """Do what is asked in this transaction. Raises ``InputError``, and then nothing may be committed."""
         return asked.act(transaction, self)
 
 
-def parse(action: str, fields: Mapping[str, Any]) -> Asked:
+def parse(action: str, fields: Mapping[str, Any]) -> Action:
     """``fields`` as what ``action`` takes. Raises ``InputError`` naming the field."""
     try:
         return msgspec.convert(dict(fields), ACTIONS[action][0])

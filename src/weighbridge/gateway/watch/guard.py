@@ -31,7 +31,6 @@ HEAD, TAIL = 192, 48
 """Characters of a text that are read: templates live at its begin and end."""
 SHORTEST = 8
 """Words; shorter texts ("hello") repeat without meaning anything, and are not sketched."""
-FEATURES = 4
 SIMILAR = 2
 """A text resembles earlier ones if so many of its features are repeated, each seen ``SEEN`` times before it."""
 SEEN = 3
