@@ -96,6 +96,9 @@ def test_an_attack_proved_to_break_the_model_is_excluded() -> None:
     assert float(verdict.upper or 1) < 0.5, "an excluded attack has no part in the maximum"
     assert "1 excluded" in verdict.reason
     assert ruined.digest in verdict.evidence
+    lora = verdict.attacks["lora"]
+    assert isinstance(lora, dict)
+    assert "sides at 0.0166667 and 0.025" in str(lora["reason"]), "alpha is halved between exclusion and harm"
 
 
 def test_a_loss_that_nobody_measured_neither_excludes_nor_condemns() -> None:
