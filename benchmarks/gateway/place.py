@@ -13,7 +13,6 @@ import platform
 import secrets
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -207,20 +206,6 @@ def descendants(pid: int) -> list[int]:
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
             found += descendants(int(child))
     return found
-
-
-def fsync_p99(folder: Path, *, times: int = 400) -> float:
-    """Milliseconds that the disk takes to sync 4 KB that were appended, at the 99th percentile."""
-    path = folder / "fsync-probe"
-    took = []
-    with path.open("wb", buffering=0) as file:
-        for _ in range(times):
-            file.write(bytes(4096))
-            began = time.perf_counter()
-            os.fsync(file.fileno())
-            took.append((time.perf_counter() - began) * 1000)
-    path.unlink()
-    return statistics.quantiles(took, n=100)[98]
 
 
 @contextmanager

@@ -3,8 +3,10 @@
     python benchmarks/gateway/throughput.py [--seconds 15] [--rounds 3] [--without-litellm] [--without-postgres]
 
 All of them answer for one nginx that says the same chat completion to everybody; wrk sends prompts that differ, 64 in
-flight and then one. Counted is the CPU time of the gateway's own processes. Of each figure the median of the rounds is
-shown, which take turns. nginx and wrk must be installed. LiteLLM is installed once, into a folder of its own.
+flight; then single.py sends one at a time. Counted is the CPU time of the gateway's own processes. Of each figure the
+median of the rounds is shown, which take turns. On a machine with other work, `chrt --rr 1` before the command (as
+root) lets all processes of the benchmark run before that work; the disk is shared all the same. nginx and wrk must be
+installed. LiteLLM is installed once, into a folder of its own.
 """
 
 from __future__ import annotations
@@ -31,12 +33,12 @@ from place import (
     cpu_seconds,
     descendants,
     free_port,
-    fsync_p99,
     machine,
     memory,
     postgres_schema,
     wait_for,
 )
+from single import corrected, p99, syncs, waits
 
 from weighbridge.gateway.ledger.accounts import KeyWish
 from weighbridge.gateway.ledger.audit import discrepancies
@@ -235,17 +237,24 @@ def once(folder: Path, one: Contender, seconds: float) -> dict[str, float]:
     before, began = cpu_seconds(*pids), time.monotonic()
     many = wrk(folder, one, IN_FLIGHT, seconds)
     spent, wall = cpu_seconds(*pids) - before, time.monotonic() - began
-    single = wrk(folder, one, 1, max(seconds / 3, 3))
+    single = waits(one.url, one.token, MODEL, max(seconds / 2, 3))
     return {
         "per CPU-second": many["requests"] / max(spent, 0.01),
         "requests/s": many["requests"] / wall,
         "p50": many["p50"],
         "p99": many["p99"],
-        "p50 at 1": single["p50"],
-        "p99 at 1": single["p99"],
+        "p50 at 1": statistics.median(single),
+        "p99 at 1": p99(single),
+        "wrk's p99 at 1": p99(corrected(single)),
         "resident MB": sum(memory(pid) for pid in pids) / 2**20,
-        "errors": many["errors"] + single["errors"],
+        "errors": many["errors"],
     }
+
+
+def disk(folder: Path, seconds: float) -> tuple[float, float]:
+    """p99 in milliseconds of one sync, and of the two that a request waits for."""
+    took = syncs(folder, seconds)
+    return p99(took), p99([first + second for first, second in zip(took[::2], took[1::2], strict=False)])
 
 
 def metered(place: Place) -> str:
@@ -288,13 +297,13 @@ def main() -> None:
             contenders.append(stack.enter_context(litellm(folder / "litellm", port)))
         print(machine(), flush=True)
         rounds: dict[str, list[dict[str, float]]] = {one.name: [] for one in contenders}
-        alone: list[dict[str, float]] = []
-        synced: list[float] = []
+        alone: list[float] = []
+        synced: list[tuple[float, float]] = []
         for one in contenders:
             wrk(folder, one, 8, 10)  # imports, caches and connections of the first requests are not what is compared
         for _ in range(options.rounds):
-            alone.append(wrk(folder, direct, 1, max(options.seconds / 3, 3)))
-            synced.append(fsync_p99(place.folder))
+            alone.append(p99(waits(direct.url, direct.token, MODEL, 3)))
+            synced.append(disk(place.folder, max(options.seconds / 2, 3)))
             for one in contenders:
                 rounds[one.name].append(once(folder, one, options.seconds))
         admin = (
@@ -302,7 +311,7 @@ def main() -> None:
         )
         show(rounds, alone, synced, admin is not None)
         if options.json:
-            figures = {"machine": machine(), "rounds": rounds, "direct": alone, "fsync p99": synced}
+            figures = {"machine": machine(), "rounds": rounds, "direct": alone, "fsync p99 of one, of two": synced}
             options.json.write_text(json.dumps(figures, indent=1))
         time.sleep(1)
         for one_place in places:
@@ -315,18 +324,20 @@ def watched(place: Place, gateway: Gateway) -> bool:
 
 
 def show(
-    rounds: dict[str, list[dict[str, float]]], alone: list[dict[str, float]], synced: list[float], watching: bool
+    rounds: dict[str, list[dict[str, float]]], alone: list[float], synced: list[tuple[float, float]], watching: bool
 ) -> None:
     def median(name: str, field: str) -> float:
         return statistics.median(one[field] for one in rounds[name])
 
-    direct = statistics.median(one["p99"] for one in alone)
-    fields = ["per CPU-second", "requests/s", "p50", "p99", "p50 at 1", "p99 at 1", "resident MB", "errors"]
+    direct = statistics.median(alone)
+    fields = ["per CPU-second", "requests/s", "p50", "p99", "p50 at 1", "p99 at 1", "wrk's p99 at 1", "resident MB"]
+    fields.append("errors")
     print(f"{'':32}" + "".join(f"{field:>15}" for field in (*fields, "added p99 at 1")))
     for name in rounds:
         figures = [median(name, field) for field in fields]
         print(f"{name:32}" + "".join(f"{figure:15.2f}" for figure in (*figures, median(name, "p99 at 1") - direct)))
-    print(f"directly, at one in flight: p99 {direct:.2f} ms; the disk's fsync p99 {statistics.median(synced):.2f} ms")
+    one, two = (statistics.median(each) for each in zip(*synced, strict=True))
+    print(f"directly, at one in flight: p99 {direct:.2f} ms; the disk's fsync p99 {one:.2f} ms, of two {two:.2f} ms")
     print(f"guard, metrics and admin listener: {'on' if watching else 'NOT MOUNTED'}")
     mine = "Weighbridge, SQLite"
     for name in rounds:
