@@ -103,12 +103,13 @@ def standing(case: Case, line: Bound, alpha: Decimal, record: Evidence) -> Verdi
 
 
 def loss_standing(case: Case, line: Bound, alpha: Decimal, record: Evidence) -> Verdict:
-    """Whether more answers on usefulness could matter: not once the loss is known to be excessive or small, or the
-    attack achieves nothing anyway."""
+    """Whether more answers on usefulness could matter: not once the loss is known to be small (met) or excessive (not
+    met), or the attack achieves nothing anyway."""
     loss = loss_from(case, line, record, levels_of(line, alpha, record))
     blank = replace(case.of(record, case.blank(line, alpha)), reason=loss.reason)
     if loss.excessive or loss.small:
-        return replace(blank, outcome="met", reason="the loss of usefulness is known")
+        outcome: Outcome = "met" if loss.small else "not_met"
+        return replace(blank, outcome=outcome, reason="the loss of usefulness is known")
     harms = [
         relative.single(case, line, levels_of(line, alpha, other), other, blank)
         for other in case.evidence
