@@ -333,6 +333,17 @@ def test_draining_finishes_what_is_in_flight(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_serve_check_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    config = configure(tmp_path)
+    before = set(tmp_path.rglob("*"))
+    (checked,) = check(config)
+    assert checked.decision.tier == "api"
+    assert set(tmp_path.rglob("*")) == before
+
+
 @pytest.mark.parametrize("tier", ["held", "undecided"])
 def test_serve_check_says_what_may_not_be_served(tmp_path: Path, tier: str) -> None:
     with pytest.raises(VerificationError, match=tier):

@@ -52,8 +52,9 @@ class Serving:
         """
         if self.engine is not None:
             if self.bound is not None and self.model.served.binding == "verified":
-                await asyncio.to_thread(self.bound.copy_artifact, self.engine.folder)
-            await self.engine.start()
+                await self.engine.start(self.bound.copy_artifact)
+            else:
+                await self.engine.start()
         self.follow()
 
     async def stop(self) -> None:

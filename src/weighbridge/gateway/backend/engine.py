@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import shutil
 import signal
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from pathlib import Path
 import aiohttp
 
 from weighbridge import canonical
-from weighbridge.errors import EngineError, InputError, WeighbridgeError
+from weighbridge.errors import EngineError, InputError, StorageError, WeighbridgeError
 from weighbridge.gateway.backend.listening import listeners
 
 _READY_SECONDS = 600.0  # a large model is read from a slow disk
@@ -82,7 +83,7 @@ def llama_cpp(artifact: Path | str, flags: Flags) -> list[str]:
 
 class Engine:
     """One engine process. In its ``command``, ``{socket}`` stands for the socket that it must listen on, ``{folder}``
-    for its private ``folder`` (mode 0700, removed by ``stop``).
+    for its private ``folder`` (mode 0700, made by ``start`` and removed by ``stop``).
 
     ``start_id`` names the present start; ``retry_after`` (seconds) is when it may be back, and is meaningful while it
     is not ready. ``log`` holds the last lines that it printed. ``on_change`` is called whenever it becomes ready or is
@@ -110,16 +111,23 @@ class Engine:
         self.on_change = on_change
         self._probe = probe
         self._environment = dict(os.environ) if inherit else _environment()
-        self._folder = tempfile.TemporaryDirectory(prefix="weighbridge-engine-")  # 0700
-        self.folder = Path(self._folder.name)
+        self.folder = Path(tempfile.gettempdir(), f"weighbridge-engine-{secrets.token_hex(8)}")
         self.socket = self.folder / "engine.sock"
-        places = {"{socket}": str(self.socket), "{folder}": self._folder.name}
+        places = {"{socket}": str(self.socket), "{folder}": str(self.folder)}
         self._command = [_filled(argument, places) for argument in command]
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Start it and wait until it is ready. Raises ``EngineError``, or what ``check`` raises."""
+    async def start(self, fill: Callable[[Path], object] = lambda _: None) -> None:
+        """Have ``fill`` put into its folder what it needs, start it, and wait until it is ready.
+
+        Raises ``EngineError``, ``StorageError`` where there can be no folder, or what ``fill`` or ``check`` raise.
+        """
+        try:
+            self.folder.mkdir(mode=0o700)
+        except OSError as cause:
+            raise StorageError(f"no private folder can be made: {cause.strerror}", where=str(self.folder)) from cause
+        await asyncio.to_thread(fill, self.folder)
         await self._launch()
         self._task = asyncio.create_task(self._keep())
 
@@ -130,7 +138,7 @@ class Engine:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         await self._kill()
-        self._folder.cleanup()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     async def counters(self) -> Counters | None:
         """What the engine has counted since its start; None if it does not say."""
