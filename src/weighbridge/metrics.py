@@ -57,6 +57,7 @@ _ALL = (
     Metric("integrity.findings", "exact", "worse", "things in the checkpoint that must not be there"),
     Metric("licensing.conflicts", "exact", "worse", "licence duties that the release would break"),
     Metric("licensing.duties", "exact", "worse", "licence duties that the release must carry out"),
+    Metric("release.successor_served", "exact", "better", "decisions in force by which a successor may be served"),
     Metric("economics.revenue", "exact", "worse", "projects that were billed for the checkpoint while it was closed"),
     Metric("capability.accuracy", "sampled", "better", "lm-eval's acc: the likeliest choice is right", chance=True),
     Metric(
@@ -123,7 +124,6 @@ _ALL = (
         "sampled",
         "worse",
         "training passages that the model continues nearly word for word",
-        binary=False,
         attacked=True,
     ),
     Metric(
