@@ -14,10 +14,13 @@
             - {measure: tampering.harmful_compliance, suite: unsafe, at_most: 0.50}
             - {measure: safety.harmful_compliance, suite: unsafe, no_more_than: {baseline: frontier, margin: 0.02}}
     artifacts:
-      - {measure: capability.accuracy, suite: general, at_least: {baseline: source, margin: -0.05}}
+      formats: [F16, Q8_0]
+      lines:
+        - {measure: capability.accuracy, suite: general, at_least: {baseline: source, margin: -0.05}}
 
 Tiers are cumulative: ``open`` asks everything that ``gated`` and ``api`` ask. ``held`` asks nothing. ``artifacts`` is
-what each file emitted besides the checkpoint must prove to be published with it.
+what each file emitted besides the checkpoint must prove to be published with it; a list stands for its lines alone,
+and then no file is made.
 """
 
 from __future__ import annotations
@@ -40,13 +43,15 @@ VERSION = 1
 Tier = Literal["api", "gated", "open"]
 TIERS: tuple[Tier, ...] = ("api", "gated", "open")  # from strict to open; ``held`` stands before them all
 MAX_BYTES = 4 * 1024 * 1024
+_FORMAT = re.compile(r"[A-Z][A-Z0-9_]{0,23}")  # which of them can be made is known where they are made
 
 
 @dataclass(frozen=True)
 class Policy:
     """A checked policy. ``suites`` and ``batteries`` say where those come from, files relative to the folder ``base``.
-    ``artifacts`` is what each artifact must prove. ``source`` is the policy's file, for messages; neither it nor
-    ``base`` is part of the policy. ``notice`` is printed wherever the decision is shown (``not for real release``)."""
+    ``artifacts`` is what each artifact must prove, ``formats`` which are made. ``source`` is the policy's file, for
+    messages; neither it nor ``base`` is part of the policy. ``notice`` is printed wherever the decision is shown (``not
+    for real release``)."""
 
     name: str
     error_rate: Decimal
@@ -54,6 +59,7 @@ class Policy:
     approvals: Mapping[str, int]
     tiers: Mapping[Tier, tuple[Requirement, ...]]
     artifacts: tuple[Requirement, ...] = ()
+    formats: tuple[str, ...] = ()
     suites: Mapping[str, Source] = field(default_factory=dict)
     batteries: Mapping[str, Source] = field(default_factory=dict)
     self_approval: bool = False
@@ -69,6 +75,7 @@ class Policy:
 
     def to_json(self) -> dict[str, Json]:
         """The canonical form: JSON with decimal strings. ``load`` reads it back to an equal policy."""
+        lines = [line.to_json() for line in self.artifacts]
         return {
             "version": VERSION,
             "name": self.name,
@@ -81,7 +88,7 @@ class Policy:
             "accept_imported": self.accept_imported,
             "notice": self.notice,
             "tiers": {tier: [line.to_json() for line in lines] for tier, lines in self.tiers.items()},
-            "artifacts": [line.to_json() for line in self.artifacts],
+            "artifacts": {"formats": list(self.formats), "lines": lines} if self.formats else lines,
         }
 
     def lines(self, tier: Tier) -> Iterator[tuple[Tier, Requirement]]:
@@ -138,9 +145,7 @@ class _Reader(LineReader):
         self.suites = self.sources(top.get("suites"), "$.suites", "suite", shipped.reserved)
         self.batteries = self.sources(top.get("batteries"), "$.batteries", "battery", shipped.BATTERIES.__contains__)
         tiers = self.tiers(top["tiers"])
-        # No list at all and an empty one mean the same: no artifact may be published.
-        given = top.get("artifacts")
-        artifacts = () if given is None or given == [] else self.lines(given, "$.artifacts", artifact=True)
+        artifacts, formats = self.artifacts(top.get("artifacts"))
         policy = Policy(
             name=self.text(top["name"], "$.name"),
             error_rate=error_rate,
@@ -148,6 +153,7 @@ class _Reader(LineReader):
             approvals=self.approvals(top.get("approvals", {"open": 1})),
             tiers=tiers,
             artifacts=artifacts,
+            formats=formats,
             suites=self.suites,
             batteries=self.batteries,
             self_approval=self.flag(top.get("self_approval", False), "$.self_approval"),
@@ -185,6 +191,22 @@ class _Reader(LineReader):
         if not tiers:
             raise self.fail("$.tiers", "no tier is listed, so nothing could ever be granted")
         return {tier: self.lines(tiers[tier], f"$.tiers.{tier}") for tier in TIERS if tier in tiers}
+
+    def artifacts(self, value: Any) -> tuple[tuple[Requirement, ...], tuple[str, ...]]:
+        """The lines and the formats. No list at all and an empty one mean the same: no artifact may be published."""
+        path = "$.artifacts"
+        formats: tuple[str, ...] = ()
+        if isinstance(value, dict) and value:
+            given = self.fields(value, path, {"formats", "lines"}, {"formats", "lines"})
+            value, path, names = given["lines"], f"{path}.lines", given["formats"]
+            known = isinstance(names, list) and all(isinstance(one, str) and _FORMAT.fullmatch(one) for one in names)
+            if not known or not names or len(set(names)) < len(names):
+                raise self.fail("$.artifacts.formats", "not a list of formats", "name them: [F16, Q8_0, Q4_K_M]")
+            formats = tuple(names)
+        lines = () if value is None or value == [] else self.lines(value, path, artifact=True)
+        if formats and not lines:
+            raise self.fail(path, "formats that need to prove nothing", "say what each must prove to be published")
+        return lines, formats
 
     def contradictions(self, policy: Policy) -> None:
         """Two plain lines of one ladder that no value can satisfy together."""
