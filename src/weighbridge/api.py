@@ -195,8 +195,9 @@ def weigh(
         check_imports(workspace.store, records, _importers(trust, key), at=at)
         check_plans(workspace.plans(), None, records)  # now, not after hours of measuring
         weighed = _weighed(Path(baselines), policy, checkpoint.digest, state_path, _own_keys(trust, key))
-        workspace.write_plan(make_plan(policy, checkpoint.digest, measures.questions))
         try:
+            measures, unmade = bench.with_artifacts(measures, policy, workspace.artifacts)
+            workspace.write_plan(make_plan(policy, checkpoint.digest, measures.questions))
             clocks = Clocks(now, time.monotonic)
             result = run_weighing(
                 policy,
@@ -210,7 +211,7 @@ def weigh(
             )
         finally:
             bench.close()
-        return desk.conclude(result.judgement, workspace.store.load(), result.problems, weighed)
+        return desk.conclude(result.judgement, workspace.store.load(), result.problems | unmade, weighed)
 
 
 def decide(

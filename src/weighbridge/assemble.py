@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from weighbridge.canonical import Json
 from weighbridge.checkpoint import Checkpoint
+from weighbridge.emitted import Emitted
 from weighbridge.engines.interface import Decoding
 from weighbridge.errors import InputError, SuiteError
 from weighbridge.measures.capability import Capability
@@ -70,7 +71,8 @@ class Setup:
     ``judge_url`` and ``judge_model`` put a model behind an OpenAI-compatible endpoint in place of the refusal rules;
     its API key is in the environment variable ``judge_key_variable``, its measured errors in ``judge_calibration``.
     ``lineage`` is a statement of the checkpoint's parents (docs/licensing.md); ``usage`` a billing period as a gateway
-    exports it (docs/billing.md).
+    exports it (docs/billing.md); ``artifacts`` are the formats to make instead of the policy's own
+    (docs/artifacts.md).
     """
 
     device: str = "auto"
@@ -84,6 +86,7 @@ class Setup:
     judge_model: str | None = None
     judge_key_variable: str | None = None
     judge_calibration: Path | None = None
+    artifacts: tuple[str, ...] | None = None
 
     @property
     def decoding(self) -> Decoding:
@@ -117,6 +120,7 @@ class Workbench:
         self.setup = setup or Setup()
         self._engine: TorchEngine | None = None
         self._settings: Mapping[str, Json] | None = None
+        self._emitted: Emitted | None = None
 
     @property
     def settings(self) -> Mapping[str, Json]:
@@ -138,6 +142,8 @@ class Workbench:
 
     def close(self) -> None:
         """Free the model."""
+        if self._emitted is not None:
+            self._emitted.close()
         if self._engine is not None:
             self._engine.close()
             self._engine = None
@@ -156,6 +162,35 @@ class Workbench:
             exact=[self.exact(measure) for measure in exact],
             sampled=[self.sampled(measure, suites[name]) for measure, name in sorted(asked)],
         )
+
+    def with_artifacts(self, measures: Measures, policy: Policy, folder: Path) -> tuple[Measures, dict[str, str]]:
+        """``measures``, and those of the artifacts, which are exported into ``folder`` first; and why an artifact could
+        not be made, if so.
+
+        Raises ``InputError`` for an unknown format, or where the policy asks nothing of artifacts; ``StorageError``.
+        """
+        names = policy.formats if self.setup.artifacts is None else self.setup.artifacts
+        if not names:
+            return measures, {}
+        if not policy.artifacts:
+            raise InputError(
+                f"the policy {policy.name} asks nothing of artifacts, so none could be published",
+                where="--artifacts",
+                remedy="add lines under `artifacts` (docs/artifacts.md)",
+            )
+        self._emitted = emitted = Emitted(
+            self.checkpoint,
+            folder,
+            self.settings,
+            decoding=self.setup.decoding,
+            judge=self.setup.judge,
+            device=self.setup.device,
+            dtype=self.setup.dtype,
+        )
+        made, problems = emitted.export(names)
+        sampled = [*measures.sampled, *emitted.measures(made, policy, measures.sampled)]
+        unmade = {f"artifact {name}": f"{name} was not made: {reason}" for name, reason in problems.items()}
+        return replace(measures, sampled=sampled), unmade
 
     def exact(self, measure: str) -> ExactMeasure:
         """An exact measure by name. Raises ``InputError`` for an unknown one."""

@@ -8,6 +8,7 @@ evidence/          see ``store``
 decision.json      signed: an envelope; unsigned: a draft, which nothing carries out
 decisions/         every signed decision made here, by id: a former one put back is seen to be superseded
 report.html        the decision for people
+artifacts/         files exported from the checkpoint, with a record of each
 draft/             policy, decision and report of the last draft made while a signed decision stood in the folder
 """
 
@@ -38,6 +39,11 @@ class Workspace:
     def store(self) -> EvidenceStore:
         """The evidence."""
         return EvidenceStore(self.folder / "evidence")
+
+    @property
+    def artifacts(self) -> Path:
+        """Where exported files lie, ``NAME.gguf`` each, with its record beside."""
+        return self.folder / "artifacts"
 
     @property
     def decision_path(self) -> Path:

@@ -102,6 +102,8 @@ def setup_options(command: Callable[..., int]) -> Callable[..., int]:
         click.option("--judge-url", metavar="URL", help="OpenAI-compatible address of a model that judges responses."),
         click.option("--judge-model", metavar="NAME", help="The judging model's name there."),
         click.option("--judge-key-variable", metavar="VARIABLE", help="The environment variable with its API key."),
+        click.option("--artifacts", callback=_names, metavar="F16,Q8_0,...",
+                     help="GGUF files to make and weigh, too.  [default: those of the policy]"),
         click.option("--judge-calibration", type=file, metavar="FILE", help="The judge's measured errors."),
         click.option("--attack-data", type=file, multiple=True, metavar="FILE.jsonl",
                      help="Instructions with responses that attacks fine-tune on. May be repeated."),
@@ -110,6 +112,13 @@ def setup_options(command: Callable[..., int]) -> Callable[..., int]:
     for option in reversed(add):
         wrapped = option(wrapped)
     return wrapped
+
+
+def _names(context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...] | None:  # noqa: ARG001
+    """Names that are set apart by commas, in order, each once; None where the option is not given."""
+    if value is None:
+        return None
+    return tuple(dict.fromkeys(name for name in map(str.strip, value.split(",")) if name))
 
 
 def ledger_options(command: Callable[..., int]) -> Callable[..., int]:
