@@ -88,6 +88,10 @@ def _at_hand(record: Evidence, bench: Workbench, policy: Policy | None, sources:
     named = record.question.suite
     if named is None:
         return "it has no suite"
+    if "attack" in record.question.settings:
+        return "it is of an attacked model, which only weighing makes"
+    if "artifact" in record.question.settings:
+        return "it is of another file than the checkpoint"
     name, tasks = named.name, bench.setup.lm_eval_tasks
     try:
         if name in sources:

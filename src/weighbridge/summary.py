@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from weighbridge.evidence import Evidence
+from weighbridge.judging.matching import artifact_of, attack_of
 from weighbridge.metrics import METRICS, Metric
 from weighbridge.proof import bounds_of, nonsense, values_of
 
@@ -12,17 +13,20 @@ LEVEL = 0.05
 
 
 def summarise(record: Evidence) -> dict[str, Any]:
-    """A record as JSON for people: what was asked, and for each metric the score with its marginal interval.
+    """A record as JSON for people: what was asked, under which attack, of which artifact, and for each metric the score
+    with its marginal interval.
 
     The interval may be looked at after any item (see docs/statistics.md). A judged metric has its plain rate as
     ``estimate`` and the interval of the corrected rate; without a calibration there is no interval. Where nothing can
     be judged because the responses are nonsense, ``undecided`` says so and there is no interval either. A metric that
     is a difference is told as that, in [-1, 1].
     """
-    suite = record.question.suite
+    suite, artifact = record.question.suite, artifact_of(record.question)
     base: dict[str, Any] = {
         "measure": record.question.measure,
         "suite": None if suite is None else suite.name,
+        "attack": attack_of(record.question) or None,
+        "artifact": None if artifact is None else artifact[0],
         "question": record.question.digest,
         "record": record.digest,
         "asked": record.asked,

@@ -158,7 +158,7 @@ def _results(release: Described) -> Iterator[str]:
     for tier, verdict in release.results():
         cells = [
             tier,
-            verdict.metric or "",
+            f"{verdict.metric or ''}{'' if verdict.baseline is None else f', minus that of {verdict.baseline}'}",
             verdict.suite or "",
             verdict.estimate or "-",
             f"{verdict.interval[0]} to {verdict.interval[1]}" if verdict.interval else "-",
@@ -181,7 +181,10 @@ def _unasked(release: Described) -> Iterator[str]:
         for name, metric in said["metrics"].items():
             interval = " to ".join(metric["interval"]) if metric["interval"] else metric.get("undecided", "-")
             items = f"{said['items']} of {said['suite_items']}"
-            rows.append((f"{said['measure']}.{name}", said["suite"], metric["estimate"] or "-", interval, items))
+            under = f", under {said['attack']}" if said["attack"] else ""
+            under += f", of {said['artifact']}" if said["artifact"] else ""
+            metric_name = f"{said['measure']}.{name}{under}"
+            rows.append((metric_name, said["suite"], metric["estimate"] or "-", interval, items))
     if rows:
         yield "\nMeasured too, not asked by the policy (intervals at 95 %):\n\n"
         yield "| metric | suite | result | interval | items |\n|---|---|---|---|---|\n"

@@ -37,18 +37,22 @@ class Described:
                     yield tier.tier, leaf
 
     def sampled(self) -> Iterator[Verdict]:
-        """The verdicts that rest on sampled numbers, one for each metric and suite."""
+        """The verdicts that rest on sampled numbers of this model alone, one for each metric and suite."""
         seen: set[tuple[str | None, str | None]] = set()
         for _, verdict in self.results():
             metric = METRICS.get(verdict.metric or "")
             key = (verdict.metric, verdict.suite)
-            if metric is not None and metric.kind == "sampled" and verdict.estimate is not None and key not in seen:
+            if metric is None or metric.kind != "sampled" or verdict.estimate is None or verdict.baseline is not None:
+                continue
+            if key not in seen:
                 seen.add(key)
                 yield verdict
 
     def unasked(self) -> Iterator[Evidence]:
         """Sampled records that no requirement rests on: neither a line's own evidence nor that of its control."""
         used = {digest for _, verdict in self.results() for digest in verdict.evidence}
+        used |= {digest for one in self.judgement.artifacts.values() for verdict in one.own
+                 for leaf in verdict.leaves() for digest in leaf.evidence}  # fmt: skip
         controls = {(bound.spec.measure, bound.control) for bound, _ in self.policy.bounds()}
         for record in self.evidence:
             suite = record.question.suite
