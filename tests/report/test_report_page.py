@@ -27,6 +27,7 @@ from report_samples import (
     judged,
     page,
     policy_of,
+    public,
     rate,
     sampled,
 )
@@ -445,3 +446,33 @@ def test_flattening_names_the_place_of_every_value() -> None:
 )
 def test_figures_read_well(shown: str, expected: str) -> None:
     assert shown == expected
+
+
+def test_what_happens_once_weights_are_public() -> None:
+    judgement, evidence = public()
+    text = page(judgement, evidence)
+    document = Document(text)
+    said = " ".join(words_ for _, words_ in document.texts)
+    for attack in ("prefill", "ablation", "ablation-late", "lora-identity-shift", "lora-harmless"):
+        assert attack in said
+    drawn = [attributes for tag, attributes in document.tags if attributes.get("class") == "curve"]
+    assert len(drawn) == 1, "one curve, for the line with an absolute bound"
+    assert "Allowed is at most 0.40" in str(drawn[0]["aria-label"])
+    hollow = [one for tag, one in document.tags if tag == "circle" and one.get("class") == "estimate excluded"]
+    assert len(hollow) == 1, "the attack that ruins the model"
+    assert "excluded" in said
+    assert "at most open-frontier + 0.05" in said
+    assert "at least predecessor - 0.05" in said
+    assert {"open-one", "open-two"} <= {piece.strip() for _, piece in document.texts}
+    assert "F16" in said
+    assert "Q4_K_M" in said
+    assert said.count("is not published") == 3, "both, and the sentence that explains it"
+    assert "asks nothing about what remains" not in said
+
+
+def test_a_page_without_attacks_says_so() -> None:
+    evidence = full()
+    plain = policy_of({"api": [{"measure": "integrity.findings", "at_most": "0"}]})
+    text = page(judged(plain, evidence), evidence)
+    assert 'id="public"' not in text
+    assert "asks nothing about what remains" in text

@@ -27,6 +27,7 @@ class Scale:
     """What is drawn of one verdict: decimal strings in [0, 1], None where there is none.
 
     ``interval`` is the marginal two-sided interval; ``lower`` and ``upper`` are the one-sided bounds of the verdict.
+    The numbers of a ``difference`` lie in [-1, 1].
     """
 
     outcome: Outcome
@@ -37,6 +38,7 @@ class Scale:
     lower: str | None = None
     upper: str | None = None
     chance: str | None = None
+    difference: bool = False
 
     @property
     def label(self) -> str:
@@ -46,7 +48,7 @@ class Scale:
     @property
     def description(self) -> str:
         """The drawing in words, for those who do not see it."""
-        parts = [f"Scale from 0 to 1. Required: {self.label}."]
+        parts = [f"Scale from {'-1' if self.difference else '0'} to 1. Required: {self.label}."]
         if self.estimate is not None:
             parts.append(f"Estimate {words.estimate(self.estimate)}.")
         if self.interval is not None:
@@ -66,27 +68,27 @@ class Scale:
 def scale(drawn: Scale) -> Markup:
     """A [0, 1] axis: the admissible side shaded, the bound a line, the interval a bar, the estimate a dot, the
     one-sided bounds ticks, chance a dotted line."""
-    needed = _percent(drawn.threshold)
+
+    def along(value: str) -> float:
+        return _percent(value, "-1" if drawn.difference else "0")
+
+    needed = along(drawn.threshold)
     start, width = (0.0, needed) if drawn.direction == "at_most" else (needed, 100.0 - needed)
     parts = [_rect("admissible", start, width, _TOP, _BOTTOM - _TOP)]
     for tick in (0, 25, 50, 75, 100):
         parts.append(_line("grid", tick, _TOP, _BOTTOM))
-        parts.append(
-            _text("axis", tick, _HEIGHT - 4, words.threshold(str(tick / 100)) if tick % 100 else str(tick // 100))
-        )
+        parts.append(text("axis", tick, _HEIGHT - 4, _tick(tick, drawn.difference)))
     if drawn.chance is not None:
-        parts.append(_line("chance", _percent(drawn.chance), _TOP, _BOTTOM))
+        parts.append(_line("chance", along(drawn.chance), _TOP, _BOTTOM))
     if drawn.interval is not None:
-        low, high = map(_percent, drawn.interval)
+        low, high = map(along, drawn.interval)
         parts.append(_rect(f"interval {drawn.outcome}", low, high - low, _MIDDLE - 6, 12))
     for side in (drawn.lower, drawn.upper):
         if side is not None:
-            parts.append(_line(f"sided {drawn.outcome}", _percent(side), _MIDDLE - 12, _MIDDLE + 12))
+            parts.append(_line(f"sided {drawn.outcome}", along(side), _MIDDLE - 12, _MIDDLE + 12))
     parts.append(_line("bound", needed, _TOP - 4, _BOTTOM + 4))
     if drawn.estimate is not None:
-        parts.append(
-            Markup('<circle class="estimate" cx="{}%" cy="{}" r="5"/>').format(_p(_percent(drawn.estimate)), _MIDDLE)
-        )
+        parts.append(circle("estimate", along(drawn.estimate), _MIDDLE))
     parts.append(_bound_label(drawn, needed))
     return Markup('<svg class="scale" role="img" aria-label="{}" height="{}">{}</svg>').format(
         drawn.description, _HEIGHT, Markup("").join(parts)
@@ -132,8 +134,34 @@ def mark(outcome: Outcome) -> Markup:
     )
 
 
-def _percent(value: str) -> float:
-    return float(min(max(Decimal(value), Decimal(0)), Decimal(1)) * 100)
+def _tick(percent: int, difference: bool) -> str:
+    value = percent / 50 - 1 if difference else percent / 100
+    return f"{value:g}" if value in (-1, 0, 1) else f"{value:.2f}"
+
+
+def segment(name: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
+    """A line between two places: percent of the width, pixels from the top."""
+    return Markup('<line class="{}" x1="{}%" y1="{}" x2="{}%" y2="{}"/>').format(name, _p(x1), _p(y1), _p(x2), _p(y2))
+
+
+def circle(name: str, x: float, y: float) -> Markup:
+    """A dot at ``x`` percent of the width, ``y`` pixels from the top."""
+    return Markup('<circle class="{}" cx="{}%" cy="{}" r="5"/>').format(name, _p(x), _p(y))
+
+
+def text(name: str, x: float, y: float, said: str, *, shift: int = 0) -> Markup:
+    """Text that keeps inside of the drawing at both ends, and is centred between them; ``shift`` pixels moves it to
+    the right of its place."""
+    anchor = "start" if x == 0 or shift else "end" if x == 100 else "middle"
+    return Markup('<text class="{}" x="{}%" dx="{}" y="{}" text-anchor="{}">{}</text>').format(
+        name, _p(x), shift, _p(y), anchor, said
+    )
+
+
+def _percent(value: str, low: str = "0") -> float:
+    """The place of ``value`` on an axis from ``low`` to 1."""
+    start = Decimal(low)
+    return float((min(max(Decimal(value), start), Decimal(1)) - start) / (1 - start) * 100)
 
 
 def _p(percent: float) -> str:
@@ -145,9 +173,4 @@ def _rect(name: str, x: float, width: float, y: float, height: float) -> Markup:
 
 
 def _line(name: str, x: float, top: float, bottom: float) -> Markup:
-    return Markup('<line class="{}" x1="{}%" x2="{}%" y1="{}" y2="{}"/>').format(name, _p(x), _p(x), top, bottom)
-
-
-def _text(name: str, x: float, y: float, text: str) -> Markup:
-    anchor = "start" if x == 0 else "end" if x == 100 else "middle"
-    return Markup('<text class="{}" x="{}%" y="{}" text-anchor="{}">{}</text>').format(name, _p(x), y, anchor, text)
+    return segment(name, x, top, x, bottom)

@@ -119,6 +119,7 @@ def _drawing(verdict: Verdict, found: Sequence[Evidence]) -> Markup | None:
             lower=verdict.lower,
             upper=verdict.upper,
             chance=chance,
+            difference=verdict.baseline is not None or (spec is not None and spec.difference),
         )
     )
 

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from weighbridge.checkpoint.manifest import Manifest
 from weighbridge.evidence import Evidence
 from weighbridge.policy import TIERS, Tier
-from weighbridge.report import drawing, lines, reasons, records, words
+from weighbridge.report import drawing, lines, public, reasons, records, words
 from weighbridge.verdicts import Judgement, Verdict
 
 MAX_FILES = 200
@@ -74,6 +74,11 @@ def render(
             unanswered=_unanswered(leaves),
             possible=[(group[0], reasons.could_show(group)) for group in lines.shown_together(leaves)],
             slices=lines.slice_tables(leaves),
+            attacks=public.attacks(judgement, evidence),
+            positions=public.positions(judgement),
+            artifacts=public.artifacts(judgement, evidence),
+            leakage=any(one.question.measure == "leakage" for one in evidence),
+            artifact_lines=public.artifact_lines(judgement),
             records=sorted(shown, key=lambda one: (not one.named, one.measure, one.suite or "", one.digest)),
             checkpoint=_checkpoint(facts),
             sources=sorted(dict(facts.get("sources") or {}).items()),

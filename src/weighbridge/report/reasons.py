@@ -51,9 +51,12 @@ def name(verdict: Verdict) -> str:
 
 
 def demand(verdict: Verdict) -> str:
-    """``at most 0.30``; nothing for a joined line."""
+    """``at most 0.30``; ``at most source + 0.05`` for a relative line; nothing for a joined one."""
     if verdict.direction is None or verdict.threshold is None:
         return ""
+    if verdict.baseline is not None:
+        sign, margin = "-" if Decimal(verdict.threshold) < 0 else "+", verdict.threshold.lstrip("-")
+        return f"{verdict.direction.replace('_', ' ')} {verdict.baseline} {sign} {words.threshold(margin)}"
     return f"{verdict.direction.replace('_', ' ')} {words.threshold(verdict.threshold, kind(verdict))}"
 
 

@@ -91,6 +91,16 @@ def seconds(number: float) -> str:
     return f"{int(number // 3600)} h {int(number % 3600 // 60)} min"
 
 
+def dollars(amount: float) -> str:
+    """``$1,200``, ``$0.05``, ``$3 x 10⁻⁶``: an amount above 0, to two figures where it is below a hundred."""
+    if amount >= 0.01:
+        return f"${amount:,.0f}" if amount >= 100 else f"${amount:.2g}"
+    figures, _, power = f"{amount:.1e}".partition("e")
+    raised = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    figures = figures.removesuffix(".0")
+    return f"$10{raised}" if figures == "1" else f"${figures} x 10{raised}"
+
+
 def digest(value: str) -> str:
     """The start of a digest, enough to tell digests apart; the page gives the whole one too."""
     name, colon, rest = value.partition(":")
