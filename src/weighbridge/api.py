@@ -37,6 +37,7 @@ from weighbridge.imports import check_imports
 from weighbridge.judge import judge
 from weighbridge.plan import Plan, check_plans, make_plan
 from weighbridge.policy import Policy
+from weighbridge.successors import check_successions, keep_succession, read_succession
 from weighbridge.times import format_time, parse_day
 from weighbridge.trust import (
     RevocationList,
@@ -168,6 +169,7 @@ def weigh(
     key: Signer | None = None,
     trust: Trust | None = None,
     baselines: str | Path = DEFAULT,
+    successor: str | Path | None = None,
     budget: float | None = None,
     setup: Setup | None = None,
     state_path: Path | None = None,
@@ -177,8 +179,9 @@ def weigh(
 
     ``budget`` is in seconds of measuring: what it leaves unsettled is undecided. Without a ``key`` the decision is a
     draft, which never replaces a signed one. ``trust`` says who may sign imports; without it, ``key``. ``baselines``
-    is the registry of the models that lines compare with. ``state_path`` remembers the serials of signed decisions.
-    Work that was interrupted resumes. Raises ``InputError`` and ``StorageError``.
+    is the registry of the models that lines compare with, ``successor`` the file of a decision by which a successor is
+    served, which ``trust`` must vouch for. ``state_path`` remembers the serials of signed decisions. Work that was
+    interrupted resumes. Raises ``InputError`` and ``StorageError``.
     """
     from weighbridge.asking import Clocks
     from weighbridge.assemble import Workbench
@@ -191,8 +194,11 @@ def weigh(
         workspace.write_checkpoint(checkpoint)
         at = now()
         desk = Desk(workspace, policy, key, trust, state_path, at=at)
+        if successor is not None:
+            _succeed(workspace, Path(successor), trust, at)
         records = workspace.store.load()
         check_imports(workspace.store, records, _importers(trust, key), at=at)
+        check_successions(workspace.store, records, _importers(trust, key))
         check_plans(workspace.plans(), None, records)  # now, not after hours of measuring
         weighed = _weighed(Path(baselines), policy, checkpoint.digest, state_path, _own_keys(trust, key))
         try:
@@ -222,13 +228,15 @@ def decide(
     key: Signer | None = None,
     trust: Trust | None = None,
     baselines: str | Path = DEFAULT,
+    successor: str | Path | None = None,
     state_path: Path | None = None,
 ) -> Outcome:
     """Judge the evidence in ``folder`` again; nothing is measured. With ``out``, in a copy of that folder.
 
     Without a ``key`` the decision is a draft, which never replaces a signed one. ``trust`` says who may sign imports;
-    without it, the key that signs the decision. ``baselines`` is the registry of the models that lines compare with.
-    ``state_path`` remembers the serials of signed decisions. Raises ``InputError``.
+    without it, the key that signs the decision. ``baselines`` is the registry of the models that lines compare with,
+    ``successor`` the file of a decision by which a successor is served, which ``trust`` must vouch for. ``state_path``
+    remembers the serials of signed decisions. Raises ``InputError``.
     """
     workspace = Workspace(Path(folder))
     workspace.check()
@@ -236,8 +244,12 @@ def decide(
         workspace = _copied(workspace, Path(out))
     at = now()
     desk = Desk(workspace, policy, key, trust, state_path, at=at)
+    if successor is not None:
+        with workspace.store.lock():
+            _succeed(workspace, Path(successor), trust, at)
     records = workspace.store.load()
     check_imports(workspace.store, records, _importers(trust, key), at=at)
+    check_successions(workspace.store, records, _importers(trust, key))
     digest = workspace.manifest().digest
     weighed = _weighed(Path(baselines), policy, digest, state_path, _own_keys(trust, key))
     judgement = judge(policy, records, checkpoint=digest, at=format_time(at), baselines=for_judge(weighed))
@@ -370,6 +382,14 @@ def _importers(trust: Trust | None, key: Signer | None) -> Trust:
     if trust is not None:
         return trust
     return Trust.nobody() if key is None else Trust.from_public_key(key.public, ["decider"])
+
+
+def _succeed(workspace: Workspace, successor: Path, trust: Trust | None, at: datetime) -> None:
+    """Keep the decision on a successor as evidence."""
+    if trust is None:
+        raise InputError("a successor's decision counts by its signature", remedy="give --trust FILE")
+    record, data = read_succession(successor, workspace.manifest().digest, trust, at=at)
+    keep_succession(workspace.store, record, data)
 
 
 def _own_keys(trust: Trust | None, key: Signer | None) -> frozenset[str] | None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
-from weighbridge.errors import EvidenceError
+from weighbridge.errors import EvidenceError, InputError
 from weighbridge.evidence import Evidence
 from weighbridge.judging import attacked, relative
 from weighbridge.judging.case import NO_BASELINES, Baselines, Case
@@ -210,4 +210,13 @@ def _admitted(evidence: Iterable[Evidence], checkpoint: str, at: datetime) -> li
         if parse_time(record.made, where=name) > at + SKEW:
             raise EvidenceError(f"was made at {record.made}, after now", where=name, remedy="mend the clock")
         seen.add(record.question.digest)
-    return sorted(evidence, key=lambda record: record.question.digest)
+    return sorted((one for one in evidence if _holds(one, at)), key=lambda record: record.question.digest)
+
+
+def _holds(record: Evidence, at: datetime) -> bool:
+    """Whether a record still says something: one whose question sets an end to it holds until then."""
+    until = record.question.settings.get("until")
+    try:
+        return until is None or at < parse_time(str(until), where="until")
+    except InputError:
+        return False

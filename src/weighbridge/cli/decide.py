@@ -17,6 +17,7 @@ from weighbridge.policy import TIERS
 @options.sign_option
 @options.trust_option(required=False)
 @options.baselines_option
+@options.successor_option
 @click.option("--require", type=click.Choice([*TIERS]), help="Exit with 3 or 4 unless this tier is granted.")
 @options.json_option
 def command(
@@ -26,6 +27,7 @@ def command(
     key: Path | None,
     trust_file: Path | None,
     registry: Path,
+    successor: Path | None,
     require: str | None,
     as_json: bool,
 ) -> int:
@@ -48,6 +50,7 @@ def command(
         key=None if key is None else options.load_signer(key),
         trust=None if trust_file is None else load_trust(trust_file),
         baselines=registry,
+        successor=successor,
         state_path=options.state_path(),
     )
     return show.outcome(outcome, require, as_json)

@@ -60,6 +60,14 @@ baselines_option = click.option(
 )
 
 
+successor_option = click.option(
+    "--successor",
+    type=click.Path(path_type=Path),
+    metavar="DECISION",
+    help="A signed decision by which a successor is served; with --trust.",
+)
+
+
 revocations_option = click.option(
     "--revocations", type=click.Path(path_type=Path), metavar="FILE", help="A signed revocation list."
 )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--plan", "plan_only", is_flag=True, help="Show what would run, with an estimate of time, and stop.")
 @options.trust_option(required=False)
 @options.baselines_option
+@options.successor_option
 @options.setup_options
 @options.json_option
 def command(
@@ -37,6 +38,7 @@ def command(
     plan_only: bool,
     trust_file: Path | None,
     registry: Path,
+    successor: Path | None,
     setup: Setup,
     as_json: bool,
 ) -> int:
@@ -71,6 +73,7 @@ def command(
             key=signer,
             trust=trust,
             baselines=registry,
+            successor=successor,
             budget=budget,
             setup=setup,
             state_path=options.state_path(),

@@ -47,6 +47,8 @@ class Case:
 
     def absent(self, line: Bound) -> str:
         """Why no evidence speaks to a line."""
+        if line.spec.measure == "release":
+            return "no decision in force that serves a successor is on record"
         asked = f"{line.spec.measure} on the suite {line.suite!r}" if line.suite else line.spec.measure
         near = [
             record
@@ -67,7 +69,10 @@ class Case:
         return replace(blank, evidence=(record.digest,), post_hoc=not self.planned(record))
 
     def planned(self, record: Evidence) -> bool:
-        """Whether a record was gathered under this policy."""
+        """Whether a record was gathered under this policy. What was decided about another model is no answer that a bar
+        could be fitted to."""
+        if record.question.measure == "release":
+            return True
         return record.plan is not None and record.plan.policy == self.policy.digest
 
     def inadmissible(self, line: Bound, record: Evidence) -> str | None:

@@ -30,6 +30,7 @@ from weighbridge.release.layout import ReleaseRecord
 from weighbridge.release.oms import SIGNATURE_FILE, sign_model
 from weighbridge.release.replay import replay
 from weighbridge.release.staging import Progress, copy_files, staged, write_file
+from weighbridge.successors import check_successions, is_succession, succession_path
 from weighbridge.times import whole_seconds
 from weighbridge.trust import (
     PublicKey,
@@ -109,6 +110,7 @@ def write_bundle(
     policy = workspace.policy()
     evidence = workspace.store.load()
     check_imports(workspace.store, evidence, trust, at=now)
+    check_successions(workspace.store, evidence, trust)
     plans = workspace.plans()
     baselines = kept_in(workspace.folder, decision.baselines)
     judgement = replay(decision, policy, evidence, plans, for_judge(baselines))
@@ -216,6 +218,8 @@ def _small_files(
         files[layout.evidence_path(one.question.digest)] = canonical.dumps(to_json(one))
         if one.question.settings.get("imported"):
             files[layout.import_path(one.digest)] = read(import_path(workspace.store, one))
+        if is_succession(one):
+            files[layout.succession_path(one.digest)] = read(succession_path(workspace.store, one))
     return files
 
 

@@ -11,6 +11,7 @@ weighbridge/policy.json                          the policy, canonical
 weighbridge/evidence/<question>.json             the records that the decision names
 weighbridge/plans/<plan>.json                    the plans that decision and records name
 weighbridge/imports/<record>.json                who vouches for evidence of another harness
+weighbridge/successors/<record>.json             the decision by which a successor is served, if the policy asks for it
 weighbridge/baselines/<name>/<record>.json       the evidence of other models that the decision compared with
 weighbridge/bom.cdx.json                         the bill of materials, CycloneDX
 """
@@ -39,6 +40,7 @@ APPROVALS = FOLDER + "approvals/"
 EVIDENCE = FOLDER + "evidence/"
 IMPORTS = FOLDER + "imports/"
 PLANS = FOLDER + "plans/"
+SUCCESSORS = FOLDER + "successors/"
 BASELINES = FOLDER + "baselines"
 REQUIRED = (CARD, SIGNATURE_FILE, RECORD, DECISION, POLICY, BOM)
 
@@ -124,6 +126,11 @@ def plan_path(plan: str) -> str:
 def baseline_path(baseline: str, record: str) -> str:
     """Where the record with the digest ``record`` of a baseline lies."""
     return f"{BASELINES}/{kept_name(baseline, record)}"
+
+
+def succession_path(record: str) -> str:
+    """Where the successor's decision lies that the record with the digest ``record`` is about."""
+    return f"{SUCCESSORS}{record.removeprefix('sha256:')}.json"
 
 
 def import_path(record: str) -> str:

@@ -40,6 +40,7 @@ from weighbridge.release.duties import additions, licence_of
 from weighbridge.release.layout import ReleaseRecord
 from weighbridge.release.replay import judge_again, replay
 from weighbridge.statement import APPROVAL, Statement, refused
+from weighbridge.successors import check_succession, is_succession
 from weighbridge.times import SKEW, format_time, whole_seconds
 from weighbridge.trust import (
     RevocationList,
@@ -259,6 +260,7 @@ class _Case:
         added = {one.path: one.sha256 for one in expected}
         allowed = {*layout.REQUIRED, *(layout.evidence_path(one.question.digest) for one in evidence)}
         allowed |= {layout.import_path(one.digest) for one in evidence if one.question.settings.get("imported")}
+        allowed |= {layout.succession_path(one.digest) for one in evidence if is_succession(one)}
         allowed |= {layout.baseline_path(ref.name, record) for ref in decision.baselines for record in ref.records}
         allowed |= {layout.plan_path(one) for one in named_plans(decision.plan, evidence)}
         allowed |= set(self.approval_files())
@@ -293,6 +295,8 @@ class _Case:
             records.append(record)
             if record.question.settings.get("imported"):
                 self.imported(record)
+            if is_succession(record):
+                self.succession(record)
         return tuple(records)
 
     def plans(self, decision: Decision, evidence: Sequence[Evidence]) -> list[Plan]:
@@ -324,6 +328,13 @@ class _Case:
                 data, self.trust, checkpoint=checkpoint, record=record.digest, at=self.now, where=name
             )
         )
+
+    def succession(self, record: Evidence) -> None:
+        name = layout.succession_path(record.digest)
+        if name not in self.digests:
+            raise VerificationError("evidence of a successor without its signed decision", where=name)
+        data = self.read(name)
+        self.known(lambda: check_succession(record, data, self.trust, where=name))
 
     def approval_files(self) -> list[str]:
         """The files of approvals, which are numbered from 1 without a gap."""
