@@ -48,6 +48,25 @@ def test_nobody_listens(world: World) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
+def test_what_was_never_dispatched_may_be_asked_again_with_its_key(world: World, stream: bool) -> None:
+    """A client that obeys Retry-After must not be given the same 503 for a day."""
+    there, world.model.upstream = world.model.upstream, Upstream("http://127.0.0.1:1")
+    ask = world.client().chat.completions.create
+    keyed: dict[str, Any] = {"extra_headers": {"Idempotency-Key": "once"}, "stream": stream, **ASKED}
+    for _ in range(2):
+        with pytest.raises(openai.InternalServerError):
+            ask(**keyed)
+    world.model.upstream = there
+    for _ in range(2):  # asked, then replayed
+        answer = ask(**keyed)
+        if stream:
+            assert len(list(answer)) == 6
+    assert len(world.mock.journal) == 1
+    outcomes = [seal.outcome for seal in world.ledger.seals.values()]
+    assert outcomes == [Outcome.UPSTREAM_ERROR, Outcome.UPSTREAM_ERROR, Outcome.COMPLETED]
+
+
+@pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("status", "said", "told", "code"),
     [

@@ -409,9 +409,11 @@ class Exchange:
 
     async def _seal(self, outcome: Outcome, reply: Reply | None) -> None:
         retained = None
+        dispatched = self._ends != 0.0
         known = outcome is not Outcome.UNKNOWN
-        if known and self._kept is not None and reply is not None and len(reply.body) <= LARGEST_COPY:
+        if known and dispatched and self._kept is not None and reply is not None and len(reply.body) <= LARGEST_COPY:
             retained = Retained(reply.status, reply.headers[0][1].decode("ascii"), reply.body)
         self.outcome = outcome
         usage = self.meter.usage if known else None
-        self.sealed = await self._seals.seal(Seal(self.admitted.intent, outcome, usage, self._clock(), retained))
+        seal = Seal(self.admitted.intent, outcome, usage, self._clock(), retained, dispatched)
+        self.sealed = await self._seals.seal(seal)

@@ -278,6 +278,8 @@ class _Group:
 
     def _write_seal(self, seal: Seal, outcome: Outcome, usage: Usage | None, spent: int, hold: int) -> Sealed:
         transaction = self._transaction
+        if not seal.dispatched:
+            transaction.run("DELETE FROM idempotency WHERE intent = ?", seal.intent)
         overshoot = max(spent - hold, 0)
         self._new_seals.append(
             (transaction.number(), seal.intent, seal.at, outcome.value, *_columns(usage), spent, overshoot)
@@ -291,10 +293,8 @@ class _Group:
         return Sealed(seal.intent, spent, overshoot)
 
     def _void(self, void: Void) -> None:
-        if void.intent not in self._holds:
-            return
-        self._seal(Seal(void.intent, Outcome.UPSTREAM_ERROR, None, void.at))
-        self._transaction.run("DELETE FROM idempotency WHERE intent = ?", void.intent)
+        if void.intent in self._holds:
+            self._seal(Seal(void.intent, Outcome.UPSTREAM_ERROR, None, void.at, dispatched=False))
 
 
 def _credible(usage: Usage) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from weighbridge.gateway.ledger.database import LedgerGone
 from weighbridge.gateway.ledger.operations import Void
@@ -36,7 +37,7 @@ class Owed:
             return
         if isinstance(work, Seal) and work.retained is not None:
             if self._copies >= LARGEST_COPIES or len(work.retained.body) > LARGEST_COPY:
-                work = Seal(work.intent, work.outcome, work.usage, work.at)
+                work = replace(work, retained=None)
             else:
                 self._copies += 1
         self._waiting.append(work)

@@ -146,13 +146,15 @@ class Retained:
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """How an intent ended. ``usage`` None means that the engine reported none."""
+    """How an intent ended. ``usage`` None means that the engine reported none. One that was not ``dispatched`` lets go
+    of its Idempotency-Key: asked again, it is a new request."""
 
     intent: str
     outcome: Outcome
     usage: Usage | None
     at: int
     retained: Retained | None = None
+    dispatched: bool = True
 
 
 @dataclass(frozen=True, slots=True)
