@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from weighbridge.artifacts.formats import format_of
 from weighbridge.artifacts.record import ArtifactRecord
 from weighbridge.canonical import Json
-from weighbridge.checkpoint import Checkpoint, convert_gguf
+from weighbridge.checkpoint import Checkpoint
 from weighbridge.checkpoint.hashing import Progress
 from weighbridge.engines.interface import Decoding, Score
 from weighbridge.errors import CheckpointError, EngineError, StorageError
@@ -134,6 +134,7 @@ class Emitted:
         """The torch engine on the dequantised file, loaded unless it is the last one used."""
 
         def load() -> TorchEngine:
+            from weighbridge.checkpoint import convert_gguf
             from weighbridge.engines.torch_engine import TorchEngine
 
             try:
