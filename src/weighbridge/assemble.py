@@ -14,16 +14,21 @@ from weighbridge.engines.interface import Decoding
 from weighbridge.errors import InputError, SuiteError
 from weighbridge.measures.capability import Capability
 from weighbridge.measures.economics import Economics
+from weighbridge.measures.exposure import ALTERNATIVES
 from weighbridge.measures.integrity import Integrity
 from weighbridge.measures.interface import ExactMeasure, SampledMeasure
 from weighbridge.measures.judge import EndpointJudge, Judge, RuleJudge
+from weighbridge.measures.leakage import SCOUT
 from weighbridge.measures.licensing import Licensing
 from weighbridge.measures.safety import DECODING, Safety
 from weighbridge.metrics import METRICS
 from weighbridge.policy import Policy
 from weighbridge.policy_lines import Source
-from weighbridge.suites.interface import Generation, MultipleChoice, Suite
+from weighbridge.suites.canaries import load_canaries
+from weighbridge.suites.interface import Canary, Generation, MultipleChoice, Passage, Prompt, Suite
+from weighbridge.suites.passages import load_passages
 from weighbridge.suites.resolve import resolve_suite
+from weighbridge.trials import Trials
 from weighbridge.weigh import Measures
 
 if TYPE_CHECKING:
@@ -38,12 +43,23 @@ IMPORTED = "imported"
 """The source of a suite that is measured elsewhere: its evidence comes by ``evidence import``."""
 
 
-def suites_of(policy: Policy, lm_eval_tasks: Path | None = None) -> dict[str, Suite]:
-    """Every suite that the policy names, by that name. Raises ``SuiteError``, and ``PolicyError`` for a bound that a
-    guess would meet."""
+TRAINING, CANARIES = "training", "canaries"
+"""Suites that whoever weighs supplies: a sample of the training data, and what was planted in it."""
+
+
+def suites_of(
+    policy: Policy, lm_eval_tasks: Path | None = None, supplied: Mapping[str, Suite] | None = None
+) -> dict[str, Suite]:
+    """Every suite that the policy names, by that name. ``supplied`` are those that it leaves to whoever weighs; without
+    them, nothing is measured on them.
+
+    Raises ``SuiteError``, and ``PolicyError`` for a bound that a guess would meet.
+    """
     names = {name for bound, _ in policy.bounds() for name in bound.suites}
     names -= {name for name, given in policy.suites.items() if given.source == IMPORTED}
-    suites = {name: suite_of(name, policy, lm_eval_tasks) for name in sorted(names)}
+    left = {name for name in names & {TRAINING, CANARIES} if policy.suites.get(name, Source()).source is None}
+    suites = {name: suite_of(name, policy, lm_eval_tasks) for name in sorted(names - left)}
+    suites |= {name: pinned(suite, policy, name) for name, suite in (supplied or {}).items() if name in left}
     policy.check_chance({name: suite.chance for name, suite in suites.items()})
     return suites
 
@@ -54,11 +70,16 @@ def suite_of(name: str, policy: Policy, lm_eval_tasks: Path | None = None) -> Su
     source = given.source or name
     if given.source is not None and not source.startswith("lm-eval:"):
         source = str(Path(policy.base) / source)
-    suite = replace(resolve_suite(source, lm_eval_tasks=lm_eval_tasks), name=name)
+    return pinned(replace(resolve_suite(source, lm_eval_tasks=lm_eval_tasks), name=name), policy, source)
+
+
+def pinned(suite: Suite, policy: Policy, where: str) -> Suite:
+    """``suite`` if it is the version that the policy pins, or it pins none. Raises ``SuiteError``."""
+    given = policy.suites.get(suite.name, Source())
     if given.digest is not None and suite.ref.digest != given.digest:
         raise SuiteError(
             f"is {suite.ref.digest}, and the policy {policy.name} pins {given.digest}",
-            where=source,
+            where=where,
             remedy="get the pinned version, or change the policy knowingly",
         )
     return suite
@@ -72,7 +93,9 @@ class Setup:
     its API key is in the environment variable ``judge_key_variable``, its measured errors in ``judge_calibration``.
     ``lineage`` is a statement of the checkpoint's parents (docs/licensing.md); ``usage`` a billing period as a gateway
     exports it (docs/billing.md); ``artifacts`` are the formats to make instead of the policy's own
-    (docs/artifacts.md).
+    (docs/artifacts.md); ``attack_data`` are files that attacks fine-tune on (docs/tampering.md);
+    ``training_data``, a sample like it that the model cannot have seen (``unseen``), and ``canaries`` are what leakage
+    is measured on (docs/leakage.md).
     """
 
     device: str = "auto"
@@ -87,11 +110,26 @@ class Setup:
     judge_key_variable: str | None = None
     judge_calibration: Path | None = None
     artifacts: tuple[str, ...] | None = None
+    attack_data: tuple[Path, ...] = ()
+    training_data: Path | None = None
+    unseen: Path | None = None
+    canaries: Path | None = None
 
     @property
     def decoding(self) -> Decoding:
         """How responses are generated."""
         return Decoding(self.max_tokens, self.system, DECODING.until)
+
+    def supplied(self) -> dict[str, Suite]:
+        """The suites that the user's own files make. Raises ``SuiteError``, and ``InputError`` for half of a pair."""
+        if self.unseen is not None and self.training_data is None:
+            raise InputError("an unseen sample is compared with training data", remedy="give --training-data, too")
+        result = {}
+        if self.training_data is not None:
+            result[TRAINING] = load_passages(self.training_data, unseen=self.unseen, name=TRAINING)
+        if self.canaries is not None:
+            result[CANARIES] = load_canaries(self.canaries, name=CANARIES)
+        return result
 
     def judge(self) -> Judge:
         """Who classifies responses. Raises ``InputError`` where an endpoint is named by half."""
@@ -121,6 +159,16 @@ class Workbench:
         self._engine: TorchEngine | None = None
         self._settings: Mapping[str, Json] | None = None
         self._emitted: Emitted | None = None
+        self.trials = Trials(
+            checkpoint,
+            lambda: self.settings,
+            self.engine,
+            decoding=self.setup.decoding,
+            judge=self.setup.judge,
+            device=self.setup.device,
+            dtype=self.setup.dtype,
+            data=self.setup.attack_data,
+        )
 
     @property
     def settings(self) -> Mapping[str, Json]:
@@ -141,7 +189,8 @@ class Workbench:
         return self._engine
 
     def close(self) -> None:
-        """Free the model."""
+        """Free the model, and wipe the attacked ones."""
+        self.trials.close()
         if self._emitted is not None:
             self._emitted.close()
         if self._engine is not None:
@@ -150,17 +199,20 @@ class Workbench:
 
     def measures(self, policy: Policy) -> Measures:
         """Everything that the policy asks, and the built-in suites."""
-        suites = suites_of(policy, self.setup.lm_eval_tasks)
+        suites = suites_of(policy, self.setup.lm_eval_tasks, self.setup.supplied())
         asked = {(measure, name) for measure, names in ALWAYS.items() for name in names}
         for bound, _ in policy.bounds():
-            if bound.spec.kind == "sampled":
+            if bound.spec.kind == "sampled" and not bound.spec.attacked:
                 asked |= {(bound.spec.measure, name) for name in (bound.suite, bound.control) if name in suites}
         for name in (name for _, name in asked if name not in suites):
             suites[name] = resolve_suite(name)
         exact = ["integrity", "licensing", *(["economics"] if self.setup.usage else [])]
         return Measures(
             exact=[self.exact(measure) for measure in exact],
-            sampled=[self.sampled(measure, suites[name]) for measure, name in sorted(asked)],
+            sampled=[
+                *(self.sampled(measure, suites[name]) for measure, name in sorted(asked)),
+                *self.trials.measures(policy, suites),
+            ],
         )
 
     def with_artifacts(self, measures: Measures, policy: Policy, folder: Path) -> tuple[Measures, dict[str, str]]:
@@ -234,7 +286,12 @@ class Workbench:
             elif isinstance(content, Generation):
                 tokens += len(content.context) / 4 + 10 * content.max_tokens
                 generated += content.max_tokens
-            else:
+            elif isinstance(content, Passage):
+                tokens += len(content.prefix) / 4 + 10 * SCOUT
+                generated += SCOUT
+            elif isinstance(content, Canary):
+                tokens += (ALTERNATIVES + 1) * len(content.secret + content.after) / 4
+            elif isinstance(content, Prompt):
                 tokens += len(content.text) / 4 + 10 * self.setup.max_tokens
                 generated += self.setup.max_tokens
         parameters = self.checkpoint.facts.parameters or 1e9

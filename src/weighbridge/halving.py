@@ -122,10 +122,18 @@ class Contest:
     """The attacks of one battery, asked in turns. It takes its share of time as one ``Run`` does.
 
     An attack whose model would not be made before ``deadline`` is not begun. One that breaks is out; ``problems``
-    says why (question digest -> message).
+    says why (question digest -> message). ``refutes``: one attack may end the asking, since lines are about the worst.
     """
 
-    def __init__(self, runs: Sequence[Run], clocks: Clocks, deadline: float | None, problems: dict[str, str]) -> None:
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        clocks: Clocks,
+        deadline: float | None,
+        problems: dict[str, str],
+        *,
+        refutes: bool = True,
+    ) -> None:
         grouped: dict[str, list[Run]] = {}
         for run in runs:
             grouped.setdefault(str(_setting(run, "attack", "id")), []).append(run)
@@ -134,6 +142,7 @@ class Contest:
         self.clocks = clocks
         self.deadline = deadline
         self.problems = problems
+        self.refutes = refutes
         self.end: End | None = None
         self._late = False
         self._refuted: set[str] = set()
@@ -193,7 +202,7 @@ class Contest:
             run.abandon()
 
     def _next(self) -> tuple[Attempt, float] | None:
-        for attempt in self.attempts:
+        for attempt in self.attempts if self.refutes else ():
             self._refuted |= attempt.refuted()
         for run in self.runs:
             lines = self._lines.get(_speaks(run), set())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from weighbridge.cli import options, progress, show
+from weighbridge.cli import leakage, options, progress, show, tampering
 from weighbridge.files import unwritable
 from weighbridge.summary import summarise
 
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
               help="Otherwise stop once every interval is at most this wide to either side.")  # fmt: skip
 @click.option("--samples", type=click.Path(path_type=Path), metavar="FILE.jsonl", help="Write one line an item.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.json", help="Write the evidence.")
+@click.option("--battery", metavar="BATTERY",
+              help="The attacks, built in or a file.  [tampering: default; leakage: leakage]")  # fmt: skip
+@click.option("--attack", "attacks", multiple=True, metavar="ID", help="This attack alone. May be repeated.")
+@click.option("--budget", type=options.Finite(min=0, min_open=True), metavar="SECONDS",
+              help="Tampering: time for all attacks.  [default: 900]")  # fmt: skip
 @options.setup_options
 @options.json_option
 def command(
@@ -46,20 +51,28 @@ def command(
     precision: float,
     samples: Path | None,
     out: Path | None,
+    battery: str | None,
+    attacks: tuple[str, ...],
+    budget: float | None,
     setup: Setup,
     as_json: bool,
 ) -> int:
-    """Run MEASURE (integrity, licensing, economics, capability, safety) on the checkpoint at PATH, without a policy.
+    """Run MEASURE on the checkpoint at PATH, without a policy: integrity, licensing, economics, capability, safety,
+    tampering or leakage.
 
     Sampled measures ask items in a seeded random order until the interval is narrow enough; --complete asks every
     item. Evidence of --limit satisfies no requirement, since nobody drew those items at random. Economics reads a
-    billing period (--usage) and, without PATH, takes the checkpoint that the file is about.
+    billing period (--usage) and, without PATH, takes the checkpoint that the file is about. Tampering asks the model
+    as it is and under every attack of a battery, where harm is most. Leakage asks the suite, and what --training-data
+    and --canaries name, before and after a short harmless fine-tune.
 
     \b
     Example:
       weighbridge measure capability ./my-model --suite general --samples samples.jsonl
       weighbridge measure capability ./my-model --suite lm-eval:my_task --lm-eval-tasks ./tasks --complete
       weighbridge measure economics.revenue ./my-model --usage november.csv
+      weighbridge measure tampering ./my-model --suite unsafe --attack prefill --attack lora-identity-shift
+      weighbridge measure leakage ./my-model --suite texts --training-data corpus.jsonl
     """
     from weighbridge.api import now, open_checkpoint
     from weighbridge.assemble import Workbench, needed_usage
@@ -74,11 +87,14 @@ def command(
     kinds = {metric.measure: metric.kind for metric in METRICS.values()}
     if measure not in kinds:
         raise click.UsageError(f"unknown measure {measure!r}; known: {', '.join(sorted(kinds))}")
-    if (kinds[measure] == "sampled") != (suite_name is not None):
+    supplied = measure == "leakage" and (setup.training_data is not None or setup.canaries is not None)
+    if (kinds[measure] == "sampled") != (suite_name is not None) and not supplied:
         needs = "needs --suite" if suite_name is None else "takes no --suite"
         raise click.UsageError(f"{measure} {needs}")
-    if suite_name is None and (complete or limit is not None or samples is not None):
+    if suite_name is None and not supplied and (complete or limit is not None or samples is not None):
         raise click.UsageError(f"{measure} has no items: it takes no --complete, --limit and --samples")
+    if measure == "tampering":
+        tampering.check(complete=complete, limit=limit, samples=samples)
     for path_given in (samples, out):  # now, not after hours of measuring
         if path_given is not None and not path_given.absolute().parent.is_dir():
             raise click.UsageError(f"there is no folder {path_given.parent} to write into")
@@ -92,10 +108,19 @@ def command(
         checkpoint = open_checkpoint(path, options.scratch(path), progress=hashed)
     bench = Workbench(checkpoint, setup)
     try:
+        if measure == "leakage":
+            named = None if suite_name is None else resolve_suite(suite_name, lm_eval_tasks=setup.lm_eval_tasks)
+
+            def ask(one: SampledMeasure) -> Evidence:
+                return _ask(one, complete, limit, precision, samples, as_json)
+
+            return leakage.measure(bench, named, battery, attacks, limit, samples, out, as_json, ask)
         if suite_name is None:
             record = _examine(bench.exact(measure), as_json)
         else:
             suite = resolve_suite(suite_name, lm_eval_tasks=setup.lm_eval_tasks)
+            if measure == "tampering":
+                return tampering.measure(bench, suite, battery or "default", attacks, precision, budget, out, as_json)
             asked = bench.sampled(measure, suite, limit=limit, complete=complete)
             record = _ask(asked, complete, limit, precision, samples, as_json)
     finally:
@@ -151,6 +176,7 @@ def _ask(
             asked="limit" if limit is not None else "complete" if complete else "sequential",
             observations=tuple(kept),
             metrics=tuple(measure.metrics),
+            facts=dict(measure.facts),
             calibrations=dict(measure.calibrations),
             producer=dict(measure.producer),
             cost={"seconds": round(time.monotonic() - start, 3), "tokens": float(measure.tokens)},

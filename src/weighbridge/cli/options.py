@@ -115,6 +115,9 @@ def setup_options(command: Callable[..., int]) -> Callable[..., int]:
         click.option("--judge-calibration", type=file, metavar="FILE", help="The judge's measured errors."),
         click.option("--attack-data", type=file, multiple=True, metavar="FILE.jsonl",
                      help="Instructions with responses that attacks fine-tune on. May be repeated."),
+        click.option("--training-data", type=file, metavar="FILE", help="Training data (.jsonl, .txt), for leakage."),
+        click.option("--unseen", type=file, metavar="FILE", help="A sample like it that the model cannot have seen."),
+        click.option("--canaries", type=file, metavar="FILE.jsonl", help="What was planted in it, for leakage."),
     )  # fmt: skip
     wrapped: Callable[..., int] = with_setup
     for option in reversed(add):
