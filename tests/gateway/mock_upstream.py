@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +51,7 @@ class MockUpstream:
     left: int = 0  # clients (the gateway) that left in the midst of a stream
     finished: int = 0  # answers that were written to their end
     port: int = 0
+    arrived: Callable[[], None] = lambda: None  # when the first bytes of a request are here
 
     async def start(self, path: str | None = None) -> None:
         if path is not None:
@@ -79,7 +81,9 @@ class MockUpstream:
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer one request; whether the connection goes on."""
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        first = await reader.readexactly(1)
+        self.arrived()
+        head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         path = head[0].split(" ")[1]
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
         asked = json.loads(await reader.readexactly(int(headers.get("content-length", "0"))) or b"{}")

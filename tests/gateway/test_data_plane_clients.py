@@ -229,6 +229,31 @@ def test_refusals_reach_the_client_as_it_knows_them(world: World) -> None:
     assert world.ledger.intents == {}
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_intent_is_committed_before_the_first_byte_and_the_seal_before_the_last(world: World, stream: bool) -> None:
+    """As another connection to the ledger's file sees it."""
+
+    def rows() -> tuple[int, ...]:
+        database = world.ledger.real._connect(True)
+        try:
+            counts = "SELECT (SELECT COUNT(*) FROM intents), (SELECT COUNT(*) FROM seals)"
+            return database.read(lambda one: one.rows(counts)[0])
+        finally:
+            database.close()
+
+    seen = [rows()]
+    world.mock.arrived = lambda: seen.append(rows())
+    body = {"model": "small", "messages": HELLO, "stream": stream}
+    with world.http().stream("POST", "/v1/chat/completions", json=body) as answer:
+        text = b""
+        for piece in answer.iter_raw():
+            text += piece
+            if text.endswith(b"[DONE]\n\n" if stream else b"}"):
+                break
+        seen.append(rows())
+    assert seen == [(0, 0), (1, 0), (1, 1)]
+
+
 @pytest.mark.parametrize("limit", ["rpm", "tpm", "concurrency"])
 def test_a_limit_that_is_reached_says_so_in_headers(world: World, limit: str) -> None:
     """The bucket of requests after one of two, that of tokens in debt, or a slot that is taken."""
