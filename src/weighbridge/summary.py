@@ -52,7 +52,8 @@ def summarise(record: Evidence) -> dict[str, Any]:
 def _metric(record: Evidence, spec: Metric) -> dict[str, Any]:
     values = values_of(record, spec.field, 0.0 if spec.higher == "better" else 1.0)
     if not values:
-        return {"estimate": None, "interval": None}
+        why = {"undecided": record.undecided[spec.field]} if spec.field in record.undecided else {}
+        return {"estimate": None, "interval": None, **why}
     mean = sum(values) / len(values)
     estimate = f"{2 * mean - 1 if spec.difference else mean:.6f}"
     if reason := nonsense(spec, record):

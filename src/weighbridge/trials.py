@@ -14,6 +14,7 @@ from weighbridge.canonical import Json
 from weighbridge.checkpoint import Checkpoint
 from weighbridge.engines.interface import Decoding
 from weighbridge.errors import PolicyError
+from weighbridge.evidence import Question
 from weighbridge.measures import exposure, leakage
 from weighbridge.measures.attacked import Attacked, AttackedEngine, Trial
 from weighbridge.measures.capability import Capability
@@ -174,6 +175,16 @@ class Trials:
         if suite.format == "canaries":
             return Attacked(exposure.Exposure(*about, limit=limit), trial, exposure.NOTHING)
         return Attacked(leakage.Leakage(*about, limit=limit), trial, leakage.NOTHING)
+
+    def work(self, question: Question) -> tuple[float, int]:
+        """Roughly the seconds to make the attacked model that a question is about, unless another question of the same
+        attack has them, and the number of responses to each prompt."""
+        for trial in self._trials.values():
+            if trial.under.items() <= question.settings.items():
+                if question.measure == "tampering" and "decoding" not in question.settings:
+                    return 0.0, 1
+                return trial.seconds, len(trial.attack.decodings(self._decoding))
+        return 0.0, 1
 
     def trial(self, battery: Battery, attack: Attack) -> Trial:
         """One attack of a battery on the checkpoint: the same for whatever is asked about it."""

@@ -10,11 +10,19 @@ import click
 
 from weighbridge.asking import Progress
 from weighbridge.evidence import Question
+from weighbridge.judging.matching import artifact_of, attack_of
 
 
 def label(question: Question) -> str:
-    """How a question is named on the screen."""
-    return f"{question.measure} on {question.suite.name}" if question.suite else question.measure
+    """How a question is named on the screen: what is measured, on what, of which artifact or under which attack."""
+    attack, artifact = attack_of(question), artifact_of(question)
+    parts = (
+        question.measure,
+        f"on {question.suite.name}" if question.suite else "",
+        f"under {attack}" if attack else "",
+        f"of {artifact[0]}" if artifact else "",
+    )
+    return " ".join(part for part in parts if part)
 
 
 def narrowed(progress: Progress) -> str:

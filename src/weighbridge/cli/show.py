@@ -102,7 +102,9 @@ def _outcome(value: Mapping[str, Any]) -> None:
 def summary(value: Mapping[str, Any]) -> None:
     """Print what a record of evidence says (``summarise``)."""
     suite = f" on {value['suite']}" if value["suite"] else ""
-    click.secho(f"{value['measure']}{suite}", bold=True)
+    attack = f" under {value['attack']}" if value["attack"] else ""
+    artifact = f" of {value['artifact']}" if value["artifact"] else ""
+    click.secho(visible(f"{value['measure']}{suite}{attack}{artifact}"), bold=True)
     for name, count in value.get("counts", {}).items():
         click.echo(visible(f"  {name}: {value['undecided'].get(name) or count}"))
     for finding in value.get("findings", ()):
@@ -111,7 +113,7 @@ def summary(value: Mapping[str, Any]) -> None:
         estimate = "none" if metric["estimate"] is None else f"{float(metric['estimate']):.4f}"
         low, high = metric["interval"] or (None, None)
         interval = f", 95 % between {float(low):.4f} and {float(high):.4f}" if low and high else ", no interval"
-        reason = f": undecided, {metric['undecided']}" if "undecided" in metric else ""
+        reason = visible(f": undecided, {metric['undecided']}") if "undecided" in metric else ""
         click.echo(f"  {name}: {estimate}{interval}{reason}")
     if value["suite"]:
         failed = f", {value['failed']} failed" if value["failed"] else ""

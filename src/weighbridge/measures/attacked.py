@@ -55,6 +55,14 @@ class Trial:
         return self.made
 
     @property
+    def under(self) -> dict[str, Json]:
+        """What the questions name of it."""
+        return {
+            "battery": {"name": self.battery.name, "attacks": dict(self.battery.digests)},
+            "attack": self.attack.to_json(),
+        }
+
+    @property
     def preparation(self) -> float:
         """Roughly the seconds until the first answer: none once the model was made, since it is then at hand."""
         return self.seconds if self.made is None else 0.0
@@ -124,11 +132,9 @@ class Attacked:
         self._inside = inside
         self._nothing = dict(nothing)
         asked = inside.question
-        under: dict[str, Json] = {
-            "battery": {"name": trial.battery.name, "attacks": dict(trial.battery.digests)},
-            "attack": trial.attack.to_json(),
-        }
-        self._question = Question(measure or asked.measure, asked.checkpoint, asked.suite, {**asked.settings, **under})
+        self._question = Question(
+            measure or asked.measure, asked.checkpoint, asked.suite, {**asked.settings, **trial.under}
+        )
 
     @property
     def question(self) -> Question:
