@@ -272,7 +272,7 @@ class Workbench:
         """Seconds that a step on ``suite`` takes if all its items are asked: work by model size, at 50 GFLOP/s.
 
         Roughly, and more where others use the machine. Generated tokens count tenfold, since decoding is bound by
-        memory and not by arithmetic.
+        memory and not by arithmetic. Making an attacked model counts where its harm is asked.
         """
         size = sum(file.size for file in self.checkpoint.manifest.files) / 1e9
         if suite is None:
@@ -295,7 +295,9 @@ class Workbench:
                 tokens += len(content.text) / 4 + 10 * self.setup.max_tokens
                 generated += self.setup.max_tokens
         parameters = self.checkpoint.facts.parameters or 1e9
-        return _START + _ITEM * len(items) + _TOKEN * generated + 2.0 * tokens * parameters / 50e9
+        making, times = self.trials.work(step.question)
+        tokens, generated = times * tokens, times * generated
+        return making + _START + _ITEM * len(items) + _TOKEN * generated + 2.0 * tokens * parameters / 50e9
 
 
 def needed_usage(setup: Setup) -> Path:
