@@ -18,8 +18,9 @@ import aiohttp
 import pytest
 
 import trust_world as tw
+from gguf_making import write_gguf
 from weighbridge.checkpoint.manifest import FileEntry, Manifest
-from weighbridge.errors import InputError, VerificationError
+from weighbridge.errors import CheckpointError, InputError, VerificationError
 from weighbridge.gateway import serve
 from weighbridge.gateway.config import Config, from_json
 from weighbridge.gateway.ledger import accounts, sqlite
@@ -342,6 +343,27 @@ def test_serve_check_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     (checked,) = check(config)
     assert checked.decision.tier == "api"
     assert set(tmp_path.rglob("*")) == before
+
+
+def test_embeddings_of_a_model_that_makes_none_are_refused_at_the_start(tmp_path: Path) -> None:
+    engine = {"context": 64, "embeddings": True}
+    for name, more, embeds in (("plain", {}, False), ("pooled", {"llama.pooling_type": 1}, True)):
+        path = tmp_path / f"{name}.gguf"
+        write_gguf(path, more=more)
+        data = path.read_bytes()
+        subject = Manifest((FileEntry(path.name, len(data), hashlib.sha256(data).hexdigest()),))
+        decision = tw.signed(manifest=subject, tier="api", decided_at=NOW, expires_at=NOW + timedelta(days=9))
+        (tmp_path / "decision.json").write_bytes(decision)
+        (tmp_path / "decider.pub").write_text(tw.key("decider").public.pem)
+        model = {"checkpoint": path.name, "decision": "decision.json", "engine": engine}
+        value = {"version": 1, "trust": ["decider.pub"], "models": {"small": model}, "folder": str(tmp_path)}
+        if embeds:
+            (checked,) = check(from_json(value, where="test"))
+            assert checked.model.routes == {"/v1/embeddings"}
+            assert checked.model.max_prompt is not None
+        else:
+            with pytest.raises(CheckpointError, match="pooling"):
+                check(from_json(value, where="test"))
 
 
 @pytest.mark.parametrize("tier", ["held", "undecided"])

@@ -12,12 +12,11 @@ import secrets
 import time
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 
 import msgspec
 
 from weighbridge import canonical
-from weighbridge.checkpoint.gguf_header import read_gguf_header
+from weighbridge.checkpoint.gguf_header import GgufHeader, read_gguf_header
 from weighbridge.decision import Decision
 from weighbridge.errors import CheckpointError, InputError
 from weighbridge.gateway.api.models import CHAT, COMPLETIONS, EMBEDDINGS, Model, State
@@ -129,6 +128,13 @@ def prepare(
             remedy="weigh and serve a GGUF file, or name a command that serves this folder (docs/serving.md)",
         )
     flags = (model.engine or EngineConfig()).flags
+    header = read_gguf_header(bound.artifact)
+    if flags.embeddings and not _pools(header):
+        raise CheckpointError(
+            "says of no pooling that makes embeddings: the engine would refuse every request",
+            where=str(bound.artifact),
+            remedy="serve a model that is made for embeddings, or leave embeddings out",
+        )
     engine = Engine(llama_cpp(f"{{folder}}/{ARTIFACT}", flags), where=f"model {name}", check=bound.check_files)
     handle = Model(
         _served(name, decision, flags.digest, "verified", flags.context),
@@ -138,19 +144,23 @@ def prepare(
         choices_metered=False,  # llama.cpp reports the usage of one choice, however many were asked for
         routes=frozenset((EMBEDDINGS,) if flags.embeddings else (CHAT, COMPLETIONS)),
         max_inflight=model.in_flight,
-        max_prompt=_longest_prompt(bound.artifact, flags.context),
+        max_prompt=_longest_prompt(header, flags.context),
         created=int(decision.decided_at.timestamp()),
     )
     return _followed(Serving(handle, decision, bound, engine))
 
 
-def _longest_prompt(artifact: Path, context: int) -> int | None:
+def _pools(header: GgufHeader) -> bool:
+    """Whether a model of this header gives one vector for a text (llama.cpp's pooling types: mean, cls, last)."""
+    return header.metadata.get(f"{header.metadata.get('general.architecture')}.pooling_type") in (1, 2, 3)
+
+
+def _longest_prompt(header: GgufHeader, context: int) -> int | None:
     """Bytes of text above which a prompt cannot fit: no token of the model stands for more than its longest.
 
     An engine would have to tokenise the whole prompt to say the same, for seconds that nobody is billed for.
     """
-    longest = read_gguf_header(artifact).longest_token
-    return None if longest is None else longest * context
+    return None if header.longest_token is None else header.longest_token * context
 
 
 def _upstream(
