@@ -26,6 +26,7 @@ from weighbridge.baselines import (
     Weighed,
     check_frontier,
     compared_with,
+    decided_here,
     for_judge,
 )
 from weighbridge.checkpoint import Checkpoint
@@ -35,6 +36,7 @@ from weighbridge.errors import InputError, PolicyError, VerificationError
 from weighbridge.files import read, write_atomic
 from weighbridge.imports import check_imports
 from weighbridge.judge import judge
+from weighbridge.on_record import Reviewed, Today, review_folders
 from weighbridge.plan import Plan, check_plans, make_plan
 from weighbridge.policy import Policy
 from weighbridge.successors import check_successions, keep_succession, read_succession
@@ -69,6 +71,7 @@ __all__ = [
     "plan",
     "release",
     "remeasure",
+    "review",
     "verify",
     "weigh",
 ]
@@ -133,7 +136,7 @@ def add_baseline(
     entry = Entry(name, checkpoint.digest, opened_by, in_set, since, format_time(at))
     if since is not None and parse_day(since, where="since") > at.date():
         raise InputError(f"{since} lies in the future", where="since", remedy="add it once its weights are open")
-    check_frontier([entry], "", load_state(state_path) if state_path else State(), _own_keys(trust, None))
+    check_frontier([entry], decided_here(_seen(state_path), _own_keys(trust, None)))
     bench = Workbench(checkpoint, setup)
     measures = bench.measures(policy)
     asked = compared_with(policy, entry, make_plan(policy, checkpoint.digest, measures.questions))
@@ -407,9 +410,38 @@ def _weighed(
     if folder != DEFAULT:
         registry.check()
     weighed = registry.weighed(policy)
-    state = load_state(state_path) if state_path else State()
-    check_frontier([one.model for one in weighed], checkpoint, state, own)
+    check_frontier([one.model for one in weighed], {checkpoint, *decided_here(_seen(state_path), own)})
     return weighed
+
+
+def review(
+    folders: Sequence[str | Path],
+    policy: Policy | None = None,
+    *,
+    source: str = "",
+    baselines: str | Path = DEFAULT,
+    trust: Trust | None = None,
+    successors: Mapping[str, str | Path] | None = None,
+    state_path: Path | None = None,
+) -> Reviewed:
+    """Judge every decision in ``folders`` again by today's baselines and clock; nothing is measured or written.
+
+    Each is judged by its own policy, or by ``policy``, which printed commands call ``source``. ``successors`` maps a
+    folder to the decision by which a successor of its model is served; ``trust`` must vouch for it. Raises
+    ``InputError``; a folder that cannot be read is among the results.
+    """
+    given = {Path(folder): Path(path) for folder, path in (successors or {}).items()}
+    if given and trust is None:
+        raise InputError("a successor's decision counts by its signature", remedy="give --trust FILE")
+    registry = Registry(Path(baselines))
+    if Path(baselines) != DEFAULT:
+        registry.check()
+    today = Today(registry, now(), policy, source, trust, _seen(state_path), given)
+    return review_folders([Path(folder) for folder in folders], today)
+
+
+def _seen(state_path: Path | None) -> State:
+    return load_state(state_path) if state_path else State()
 
 
 def _copied(workspace: Workspace, out: Path) -> Workspace:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -209,24 +209,21 @@ def for_judge(weighed: Iterable[Weighed]) -> Baselines:
     return groups
 
 
-def check_frontier(models: Iterable[BaselineModel], checkpoint: str, state: State, own: frozenset[str] | None) -> None:
-    """Raises ``InputError`` for a member of ``open-frontier`` that this lab released, or that is weighed here itself.
+def decided_here(state: State, own: frozenset[str] | None) -> frozenset[str]:
+    """The digests of the checkpoints that the lab has decided on, as far as this machine has seen.
 
-    ``checkpoint`` is the candidate's digest. ``own`` are the fingerprints of the lab's deciders; without them every
-    decision that this machine has seen counts as its own.
+    ``own`` are the fingerprints of the lab's deciders; without them every decision that was seen counts as its own.
     """
-    decided = {one.checkpoint for one in state.decisions if own is None or one.key in own}
+    return frozenset(one.checkpoint for one in state.decisions if own is None or one.key in own)
+
+
+def check_frontier(models: Iterable[BaselineModel], decided: Collection[str]) -> None:
+    """Raises ``InputError`` for a member of ``open-frontier`` among the checkpoints (digests) that the lab ``decided``
+    on, the one that is weighed included."""
     for model in models:
-        if model.set != FRONTIER:
-            continue
-        reason = None
-        if model.checkpoint == checkpoint:
-            reason = "is the very checkpoint that is weighed"
-        elif model.checkpoint in decided:
-            reason = "was decided on this machine, so it is no model that others opened"
-        if reason is not None:
+        if model.set == FRONTIER and model.checkpoint in decided:
             raise InputError(
-                f"{reason}: a margin against oneself would ratchet",
+                "was weighed or decided here, and a margin against a model of one's own would ratchet",
                 where=f"the baseline {model.name} of {FRONTIER}",
                 remedy=f"weighbridge baseline remove {model.name}; add an own model outside the set, with --own",
             )

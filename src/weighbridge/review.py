@@ -15,7 +15,7 @@ from weighbridge.canonical import Json
 from weighbridge.decision import Decision, check_supersession
 from weighbridge.errors import VerificationError
 from weighbridge.evidence import Evidence, to_json
-from weighbridge.judge import NO_BASELINES, Baselines, judge
+from weighbridge.judge import Baselines, judge
 from weighbridge.policy import TIERS, Policy
 from weighbridge.times import format_time
 from weighbridge.verdicts import Judgement, Outcome, Verdict
@@ -49,7 +49,7 @@ class OnRecord:
     policy: Policy
     source: str
     evidence: Sequence[Evidence]
-    baselines: Baselines = NO_BASELINES
+    baselines: Baselines = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,17 @@ from core_world import CHECKPOINT, rules
 from judging_world import SUMS, accuracy, of, safety, share
 from trust_world import digest
 from weighbridge import canonical
-from weighbridge.baselines import Entry, Registry, Weighed, check_frontier, compared_with, for_judge, keep, kept_in
+from weighbridge.baselines import (
+    Entry,
+    Registry,
+    Weighed,
+    check_frontier,
+    compared_with,
+    decided_here,
+    for_judge,
+    keep,
+    kept_in,
+)
 from weighbridge.checkpoint.manifest import FileEntry, Manifest
 from weighbridge.decision import FRONTIER
 from weighbridge.errors import InputError, StorageError, VerificationError
@@ -279,15 +289,18 @@ def seen(checkpoint: str, key: str = "aa" * 32) -> State:
 
 def test_own_models_stay_out_of_the_frontier() -> None:
     theirs = entry("theirs", set=FRONTIER)
-    check_frontier([theirs], digest("candidate"), seen(digest("candidate")), None)
-    with pytest.raises(InputError, match="very checkpoint"):
-        check_frontier([theirs], theirs.checkpoint, State(), None)
-    with pytest.raises(InputError, match="decided on this machine"):
-        check_frontier([theirs], digest("candidate"), seen(theirs.checkpoint), None)
-    with pytest.raises(InputError, match="decided on this machine"):
-        check_frontier([theirs], digest("candidate"), seen(theirs.checkpoint), frozenset({"aa" * 32}))
-    check_frontier([theirs], digest("candidate"), seen(theirs.checkpoint), frozenset({"bb" * 32}))
-    check_frontier([replace(theirs, set=None)], theirs.checkpoint, seen(theirs.checkpoint), None)
+    check_frontier([theirs], {digest("candidate")})
+    with pytest.raises(InputError, match="ratchet") as caught:
+        check_frontier([theirs], {digest("candidate"), theirs.checkpoint})
+    assert "theirs of open-frontier" in str(caught.value.where)
+    check_frontier([replace(theirs, set=None)], {theirs.checkpoint})
+
+
+def test_decisions_of_others_that_were_only_verified_here_are_not_ones_own() -> None:
+    state = seen(digest("theirs"), "aa" * 32)
+    assert decided_here(state, None) == {digest("theirs")}, "unless somebody says whose it is"
+    assert decided_here(state, frozenset({"aa" * 32})) == {digest("theirs")}
+    assert decided_here(state, frozenset({"bb" * 32})) == frozenset()
 
 
 # The copies that a weighing keeps.

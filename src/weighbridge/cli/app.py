@@ -24,6 +24,7 @@ COMMANDS = {
     "measure": "Run one measure alone.",
     "decide": "Judge again from stored evidence; nothing is measured.",
     "baseline": "Weigh models that are already open, to compare others with them.",
+    "review": "Judge every decision on record again, by today.",
     "approve": "Sign an approval of a decision.",
     "release": "Carry out an open decision: write the signed bundle.",
     "verify": "Check a bundle: signatures, files, approvals, and the judging itself.",

@@ -1,25 +1,22 @@
-"""The page: what it says, put together for its template. Pure: no file but the template, no clock.
+"""The page: what it says, put together for its template. Pure, reads no clock.
 
 Names and messages come from the checkpoint and may be hostile. The template escapes every value, ``words.safe`` makes
-every character visible, and the page forbids itself scripts and every load from elsewhere.
+every character visible, and the page forbids itself scripts and every load from elsewhere: see ``templating``.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from weighbridge.checkpoint.manifest import Manifest
 from weighbridge.evidence import Evidence
 from weighbridge.policy import TIERS, Tier
 from weighbridge.report import drawing, lines, public, reasons, records, words
+from weighbridge.report.templating import render_page
 from weighbridge.verdicts import Judgement, Verdict
 
 MAX_FILES = 200
@@ -57,41 +54,36 @@ def render(
     by_digest = {record.digest: record for record in evidence}
     leaves = [leaf for result in judgement.tiers for verdict in result.own for leaf in verdict.leaves()]
     shown = [records.record(one, named=judgement.evidence, problems=problems) for one in evidence]
-    return (
-        _template()
-        .render(
-            css=Markup(_css()),
-            csp=_policy_of_content(_css()),
-            j=judgement,
-            name=words.safe(_name(facts, origin), words.MAX_NAME),
-            meaning=reasons.TIER_MEANINGS[judgement.tier],
-            rungs=[_rung(judgement, tier, by_digest) for tier in TIERS],
-            decision=decision,
-            signed=signed,
-            validity=words.days(judgement.at, judgement.expires_at),
-            about=_about(facts, manifest, origin),
-            legend=_legend(),
-            unanswered=_unanswered(leaves),
-            possible=[(group[0], reasons.could_show(group)) for group in lines.shown_together(leaves)],
-            slices=lines.slice_tables(leaves),
-            attacks=public.attacks(judgement, evidence),
-            positions=public.positions(judgement),
-            artifacts=public.artifacts(judgement, evidence),
-            leakage=any(one.question.measure == "leakage" for one in evidence),
-            artifact_lines=public.artifact_lines(judgement),
-            records=sorted(shown, key=lambda one: (not one.named, one.measure, one.suite or "", one.digest)),
-            checkpoint=_checkpoint(facts),
-            sources=sorted(dict(facts.get("sources") or {}).items()),
-            origin=words.flatten({key: value for key, value in origin.items() if key != "made"}) if origin else [],
-            files=manifest.files[:MAX_FILES],
-            hidden_files=max(0, len(manifest.files) - MAX_FILES),
-            total=(len(manifest.files), manifest.size),
-            problems=sorted(problems.items()),
-            later=later,
-            judged=any(reasons.is_judged(leaf) for leaf in leaves),
-            imported=any(one.question.settings.get("imported") for one in evidence),
-        )
-        .lstrip()
+    return render_page(
+        "report.html",
+        j=judgement,
+        name=words.safe(_name(facts, origin), words.MAX_NAME),
+        meaning=reasons.TIER_MEANINGS[judgement.tier],
+        rungs=[_rung(judgement, tier, by_digest) for tier in TIERS],
+        decision=decision,
+        signed=signed,
+        validity=words.days(judgement.at, judgement.expires_at),
+        about=_about(facts, manifest, origin),
+        legend=_legend(),
+        unanswered=_unanswered(leaves),
+        possible=[(group[0], reasons.could_show(group)) for group in lines.shown_together(leaves)],
+        slices=lines.slice_tables(leaves),
+        attacks=public.attacks(judgement, evidence),
+        positions=public.positions(judgement),
+        artifacts=public.artifacts(judgement, evidence),
+        leakage=any(one.question.measure == "leakage" for one in evidence),
+        artifact_lines=public.artifact_lines(judgement),
+        records=sorted(shown, key=lambda one: (not one.named, one.measure, one.suite or "", one.digest)),
+        checkpoint=_checkpoint(facts),
+        sources=sorted(dict(facts.get("sources") or {}).items()),
+        origin=words.flatten({key: value for key, value in origin.items() if key != "made"}) if origin else [],
+        files=manifest.files[:MAX_FILES],
+        hidden_files=max(0, len(manifest.files) - MAX_FILES),
+        total=(len(manifest.files), manifest.size),
+        problems=sorted(problems.items()),
+        later=later,
+        judged=any(reasons.is_judged(leaf) for leaf in leaves),
+        imported=any(one.question.settings.get("imported") for one in evidence),
     )
 
 
@@ -153,51 +145,3 @@ def _legend() -> Markup:
             upper="0.58",
         )
     )
-
-
-def _policy_of_content(css: str) -> str:
-    """What the page may load: nothing, and the one style sheet that it carries, known by its digest."""
-    digest = base64.b64encode(hashlib.sha256(css.encode("utf-8")).digest()).decode("ascii")
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-
-
-def _finalize(value: Any) -> Any:
-    """Applied to every value that the template prints, before it is escaped."""
-    return value if isinstance(value, Markup) or not isinstance(value, str) else words.safe(value)
-
-
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("weighbridge.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(
-        moment=words.moment,
-        short=words.digest,
-        level=words.level,
-        size=words.size,
-        count=words.count,
-        things=words.things,
-        anchor=records.anchor,
-        line_anchor=lines.anchor,
-        line_name=reasons.name,
-    )
-    return environment
-
-
-@lru_cache(maxsize=1)
-def _template() -> Template:
-    return _environment().get_template("report.html")
-
-
-@lru_cache(maxsize=1)
-def _css() -> str:
-    source = _environment().loader
-    assert source is not None  # set above
-    return source.get_source(_environment(), "report.css")[0].replace("\r\n", "\n")
