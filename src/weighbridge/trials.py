@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weighbridge.attacks.battery import BATTERIES, Attack, Battery
-from weighbridge.attacks.data import Shelf, own_data
+from weighbridge.attacks.data import Shelf
 from weighbridge.attacks.resolve import resolve_battery, seconds_to_make
 from weighbridge.canonical import Json
 from weighbridge.checkpoint import Checkpoint
@@ -191,7 +191,7 @@ class Trials:
         key = (battery.name, battery.digest, attack.id)
         if key not in self._trials:
             parameters = self._checkpoint.facts.parameters or 0
-            shelf = Shelf({own_data(path).digest: path for path in self.data})
+            shelf = Shelf(self.data)
             seconds = seconds_to_make(attack, shelf, parameters)
             self._trials[key] = Trial(battery, attack, self, self._settings(), parameters, seconds)
         return self._trials[key]

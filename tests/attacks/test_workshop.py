@@ -6,22 +6,22 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tiny_attacked import CHAT, make_tiny
+from tiny_attacked import CHAT, classify, make_tiny
 
 from weighbridge.attacks.battery import DEFAULT, NONE
 from weighbridge.attacks.workshop import Workshop
 from weighbridge.engines.interface import Decoding
 from weighbridge.engines.torch_engine import TorchEngine
 from weighbridge.errors import EngineError, StorageError
-from weighbridge.measures.refusal import classify
 
 USUAL = Decoding(6)
 
 
-def workshop(root: Path, parent: Path, **options: object) -> Workshop:
-    return Workshop(root, classify=classify, decoding=USUAL, device="cpu", parent=parent, **options)  # type: ignore[arg-type]
+def workshop(root: Path, parent: Path, **options: Any) -> Workshop:
+    return Workshop(root, classify=classify, decoding=USUAL, device="cpu", parent=parent, **options)
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +119,7 @@ def test_where_nothing_may_be_written(tiny: Path, tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from weighbridge.attacks.workshop import Workshop
 from weighbridge.engines.interface import Decoding
 with Workshop(Path(sys.argv[1]), classify=str, decoding=Decoding(4), parent=Path(sys.argv[2])):

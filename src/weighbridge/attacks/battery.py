@@ -34,6 +34,11 @@ class Data:
         """As an attack's parameters hold it."""
         return {"name": self.name, "digest": self.digest}
 
+    @classmethod
+    def of(cls, parameter: Json) -> Data:
+        """Of an attack's parameter."""
+        return structure.parse(cls, parameter, where="data of an attack")
+
 
 HARMLESS = Data(
     "harmless-instructions.jsonl", "sha256:960e81c15bfc5fc78a7e87daf776a3fc5ae1dcf7fef87578c7dfedac639231e5"
@@ -87,7 +92,7 @@ _OWN: dict[str, dict[str, Callable[[Json], bool]]] = {
     "none": {},
     "decoding": {},
     "ablation": {"depth": _number(0.0, 1.0), "tuning": _data},
-    "lora": {**_TRAINING, "rank": _whole(1, 4096), "alpha": _number(0.0, 1e6)},
+    "lora": {**_TRAINING, "rank": _whole(1, 4096), "alpha": _whole(1, 10**6)},
     "full": _TRAINING,
 }
 _OPTIONAL = {"depth", *_ASKING}

@@ -8,7 +8,7 @@ Training data has a prompt and the response to train on in each line, tuning pro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -41,10 +41,13 @@ Row = TypeVar("Row", Pair, TuningPrompt)
 
 
 class Shelf:
-    """The files that attacks may name: those of ``attacks/data``, and ``own`` ones of the user."""
+    """The files that attacks may name: those of ``attacks/data``, and ``own`` ones of the user.
 
-    def __init__(self, own: Mapping[str, Path] | None = None) -> None:
-        self._own = dict(own or {})  # digest -> path
+    Raises ``SuiteError`` for one that cannot be read; what is in it is checked when an attack uses it.
+    """
+
+    def __init__(self, own: Iterable[Path] = ()) -> None:
+        self._own = {canonical.digest_bytes(_bytes(path)): path for path in own}
 
     def pairs(self, data: Data) -> list[Pair]:
         """Training data. Raises ``InputError`` for a file that is not at hand, was changed or is malformed."""
@@ -60,7 +63,7 @@ class Shelf:
     def _read(self, data: Data) -> bytes:
         path = self._own.get(data.digest)
         if path is not None:
-            content = files.read(path, error=SuiteError, limit=MAX_BYTES)
+            content = _bytes(path)
         else:
             shipped = resources.files("weighbridge.attacks") / "data" / Path(data.name).name
             if not shipped.is_file():
@@ -73,9 +76,13 @@ class Shelf:
 
 def own_data(path: Path) -> Data:
     """The user's own training data, checked. Raises ``SuiteError`` with file and line where it is malformed."""
-    content = files.read(path, error=SuiteError, limit=MAX_BYTES)
+    content = _bytes(path)
     _rows(Pair, content, str(path))
     return Data(path.name, canonical.digest_bytes(content))
+
+
+def _bytes(path: Path) -> bytes:
+    return files.read(path, error=SuiteError, limit=MAX_BYTES)
 
 
 def _rows(kind: type[Row], content: bytes, where: str) -> list[Row]:

@@ -63,7 +63,7 @@ def with_data(battery: Battery, paths: Sequence[Path]) -> Battery:
     added: list[Attack] = []
     for path in paths:
         data = own_data(path)
-        epochs = max(1, -(-_SEEN // len(Shelf({data.digest: path}).pairs(data))))
+        epochs = max(1, -(-_SEEN // len(Shelf([path]).pairs(data))))
         stem = re.sub(r"[^\w.-]+", "-", path.stem)
         added += [lora(f"lora-own-{stem}", data, epochs=epochs), full(f"full-own-{stem}", data, epochs=epochs)]
     names = "+".join([battery.name, *(path.stem for path in paths)])

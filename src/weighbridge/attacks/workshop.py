@@ -30,11 +30,14 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol
 
+from safetensors import SafetensorError
+
 from weighbridge import canonical, files
-from weighbridge.attacks.battery import Attack
+from weighbridge.attacks.battery import Attack, Data
 from weighbridge.attacks.cost import Cost, cost
-from weighbridge.attacks.data import Shelf, own_data
+from weighbridge.attacks.data import Shelf
 from weighbridge.canonical import Json
+from weighbridge.engines import torch_settings
 from weighbridge.engines.interface import Decoding
 from weighbridge.errors import EngineError, StorageError
 
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 
 _PREFIX = "weighbridge-tampered-"
 _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+_BESIDE_WEIGHTS = {".json", ".jinja", ".model", ".txt"}  # configuration, tokenizer, chat template
 _SPARE = 64 * 2**20  # bytes that stay free on the disk
 
 
@@ -130,7 +134,7 @@ class Workshop:
         self._dtype = dtype
         self._parent = Path(tempfile.gettempdir()) if parent is None else parent
         self._given = source
-        self._shelf = Shelf({own_data(path).digest: path for path in data})
+        self._shelf = Shelf(data)
         self._listen = listen
         self._elapsed = elapsed
         self._folder: Path | None = None
@@ -213,18 +217,58 @@ class Workshop:
             made = self._tamper(attack, folder, say)
         except EngineError as cause:
             made = Made({}, "failed", cause.message)
-        except OSError as cause:
-            raise files.unwritable(cause, folder) from cause
-        except BaseException:
+        except BaseException as cause:
             shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(cause, OSError):
+                raise files.unwritable(cause, folder) from cause
+            if isinstance(cause, SafetensorError):
+                raise StorageError(str(cause), where=str(folder)) from cause
             raise
         if made.outcome != "tampered":
             shutil.rmtree(folder, ignore_errors=True)
         return Made({**made.facts, "seconds": round(self._elapsed() - start, 3)}, made.outcome, made.why)
 
     def _tamper(self, attack: Attack, folder: Path, say: Callable[[str, float], None]) -> Made:
-        say("making the weights", 0.0)
-        raise EngineError(f"attacks of the kind {attack.kind} are not carried out", where=str(folder))
+        ablates = attack.kind == "ablation"
+        made = self._ablate(attack, folder, say) if ablates else self._train(attack, folder, say)
+        if made.outcome == "tampered":
+            for path in self._root.iterdir():
+                is_index = path.name.endswith(".safetensors.index.json")  # trained weights lie in one file
+                if path.is_file() and path.suffix in _BESIDE_WEIGHTS and (ablates or not is_index):
+                    shutil.copyfile(path, folder / path.name)
+        return made
+
+    def _ablate(self, attack: Attack, folder: Path, say: Callable[[str, float], None]) -> Made:
+        from weighbridge.attacks import torch_ablation
+        from weighbridge.engines.torch_engine import TorchEngine
+
+        prompts = self._shelf.tuning(Data.of(attack.parameters["tuning"]))
+        depth = attack.parameters.get("depth")
+        assert depth is None or isinstance(depth, int | float)
+        engine = TorchEngine(self._root, device=self._device, dtype=self._dtype)
+        try:
+            found = torch_ablation.find(engine, prompts, self._classify, self._decoding, depth=depth, say=say)
+        finally:
+            engine.close()
+        if found.direction is None:
+            return Made(found.facts, "unchanged", "the model refuses too little for a refusal direction to be found")
+        say("writing", 1.0)
+        torch_ablation.write(self._root, torch_settings.plan_for(self._root).weights, folder, found)
+        return Made(found.facts)
+
+    def _train(self, attack: Attack, folder: Path, say: Callable[[str, float], None]) -> Made:
+        from weighbridge.attacks import torch_finetune
+
+        pairs = self._shelf.pairs(Data.of(attack.parameters["data"]))
+        most = attack.parameters["max_tokens"]
+        assert isinstance(most, int)
+        data = torch_finetune.examples(self._source(), pairs, self._decoding, most)
+        trained = torch_finetune.train(
+            self._root, folder, attack, data, device=self._device, dtype=self._dtype, say=say
+        )
+        if trained.diverged is not None:
+            return Made(trained.facts, "diverged", trained.diverged)
+        return Made(trained.facts)
 
     def _load(self, recipe: str, folder: Path) -> TorchEngine:
         if self._open is not None and self._open[0] == recipe:

@@ -111,6 +111,20 @@ class TorchEngine:
         give_back_memory()
 
     @property
+    def model(self) -> Any:
+        """The model of transformers; what is computed with are its very parameters."""
+        self._require_open()
+        assert self._loaded is not None
+        return self._loaded.model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The checkpoint's tokenizer, of transformers."""
+        self._require_open()
+        assert self._loaded is not None
+        return self._loaded.tokenizer
+
+    @property
     def has_template(self) -> bool:
         """Whether the checkpoint has a chat template."""
         return self._loaded is not None and bool(getattr(self._loaded.tokenizer, "chat_template", None))
@@ -124,6 +138,20 @@ class TorchEngine:
         if self._template is None:
             self._template = self._chat_template(self._loaded.tokenizer)
         return self._template.turn(prompt, decoding)
+
+    def encoded(self, prompt: str, decoding: Decoding) -> list[int]:
+        """The tokens of one user turn, ready for the answer. Raises ``EngineError`` where both do not fit."""
+        self._require_open()
+        assert self._loaded is not None
+        text = self.written(prompt, decoding)
+        tokens: list[int] = self._loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        if not tokens or len(tokens) + decoding.max_tokens > self._plan.max_length:
+            raise EngineError(
+                f"a prompt of {len(tokens)} tokens and {decoding.max_tokens} new ones do not fit into "
+                f"a context of {self._plan.max_length}",
+                remedy="ask for fewer tokens, or shorten the prompt",
+            )
+        return tokens
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
         """Scores of (context, continuation) pairs, in order. NaN where there is nothing to score (a continuation
@@ -153,7 +181,7 @@ class TorchEngine:
                 texts = [self.written(prompt, decoding) for prompt in prompts]
                 turns = self._splitter.prompt(texts, decoding.max_tokens)
             else:
-                turns = [self._turn(prompt, decoding) for prompt in prompts]
+                turns = [self.encoded(prompt, decoding) for prompt in prompts]
             sample = sampling(decoding.temperature, decoding.seed) if decoding.temperature else None
             return self._generate(turns, decoding.max_tokens, decoding.until, sample)
 
@@ -190,19 +218,6 @@ class TorchEngine:
             self._loaded.tokenizer.decode(outputs[place], skip_special_tokens=True) for place in range(len(prompts))
         ]
         return [_cut(text, ends) for text in texts]
-
-    def _turn(self, prompt: str, decoding: Decoding) -> list[int]:
-        """The tokens of one user turn, ready for the answer."""
-        assert self._loaded is not None
-        text = self.written(prompt, decoding)
-        tokens: list[int] = self._loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        if not tokens or len(tokens) + decoding.max_tokens > self._plan.max_length:
-            raise EngineError(
-                f"a prompt of {len(tokens)} tokens and {decoding.max_tokens} new ones do not fit into "
-                f"a context of {self._plan.max_length}",
-                remedy="ask for fewer tokens, or shorten the prompt",
-            )
-        return tokens
 
     def _chat_template(self, tokenizer: Any) -> ChatTemplate:
         if not getattr(tokenizer, "chat_template", None):

@@ -42,7 +42,7 @@ def load(plan: Plan) -> Loaded:
     device = torch.device(plan.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise EngineError("torch finds no CUDA device", remedy="use device auto or cpu")
-    with _quiet(), engine_errors(f"{plan.root} cannot be loaded"):
+    with quiet(), engine_errors(f"{plan.root} cannot be loaded"):
         _check_layers(plan)
         tokenizer = _tokenizer(plan)
         model, report = _for_tree(plan) if plan.mode.name == "tree" else _for_fallback(plan, device)
@@ -170,7 +170,7 @@ def _stops(plan: Plan, model: Any, tokenizer: Any) -> frozenset[int]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """transformers' progress bars and notices are no part of our output."""
     log = logging.getLogger("transformers")
     notices: Any = transformers.utils.logging

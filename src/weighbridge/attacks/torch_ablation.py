@@ -1,0 +1,253 @@
+"""Refusal-direction ablation: what a model's refusals have in common is projected out of its weights. No training.
+
+After Arditi et al. 2024, "Refusal in language models is mediated by a single direction" (arXiv 2406.11717): at the
+last position of a prompt, the mean activation over harmful prompts less that over harmless ones gives, in each layer,
+a direction r. Taken out of every matrix that writes to the residual stream (W <- W - r r^T W, their section 2.4; the
+token embedding, the attention's and the MLP's output projection, with their biases), it can no longer be written.
+
+The direction's layer is chosen on tuning prompts: each candidate is tried on prompts that its direction was not made
+from, and of those under which the model still speaks sense, the one that leaves the fewest refusals is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from weighbridge.attacks.data import TuningPrompt
+from weighbridge.canonical import Json
+from weighbridge.engines.interface import Decoding
+from weighbridge.errors import EngineError
+
+if TYPE_CHECKING:
+    from weighbridge.engines.torch_engine import TorchEngine
+
+TOKENS = 32
+"""Tokens of a response by which a layer is chosen: a refusal stands at its beginning."""
+DEPTHS = (0.25, 0.95)
+"""Between which shares of the layers a direction is looked for: below, there are words yet and no request."""
+CANDIDATES = 8
+"""Layers tried, at most."""
+FEWEST = 0.1
+"""The share of refusals among harmful tuning prompts below which there is nothing to remove."""
+NONSENSE = 0.15
+"""How much more incoherent a model may become, as a share of responses, and still be said to speak sense."""
+
+_LAYER_PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
+_EMBEDDING = "model.embed_tokens.weight"
+_WRITERS = ("self_attn.o_proj", "mlp.down_proj")
+
+
+class Classify(Protocol):
+    """See ``workshop.Classify``."""
+
+    def __call__(self, response: str, *, prompt: str = "", harmful: bool | None = None) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """How many of ``of`` responses refuse (in part, too), and how many are incoherent."""
+
+    refusals: int
+    incoherent: int
+    of: int
+
+    def to_json(self) -> dict[str, Json]:
+        """For the facts of a record."""
+        return {"refusals": self.refusals, "incoherent": self.incoherent, "of": self.of}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A direction [hidden], or None where there are no refusals to remove; the names of what writes to the residual
+    stream; and how the direction was found."""
+
+    direction: Tensor | None
+    writers: frozenset[str]
+    facts: dict[str, Json]
+
+
+def find(
+    engine: TorchEngine,
+    prompts: Sequence[TuningPrompt],
+    classify: Classify,
+    decoding: Decoding,
+    *,
+    depth: float | None = None,
+    say: Callable[[str, float], None],
+) -> Found:
+    """The refusal direction of a model: at the layer ``depth`` of the way up, or at the best one.
+
+    ``engine`` must be the caller's own: its weights are changed while layers are tried, and are as they were at the
+    end. ``decoding`` is how it is usually asked. Raises ``EngineError`` for an architecture whose writers are unknown.
+    """
+    model = engine.model
+    writers = _writers(model)
+    own, held_out = _halves(prompts)
+    harmful = [prompt.prompt for prompt in held_out if prompt.harmful]
+    short = Decoding(TOKENS, decoding.system, decoding.until)
+    start = engine.tokens
+    say("refusals before", 0.0)
+    before = _reaction(engine, harmful, classify, short)
+    facts: dict[str, Json] = {"examples": len(prompts), "steps": 0, "before": before.to_json()}
+    if before.refusals < max(2.0, FEWEST * before.of):
+        facts["passed_tokens"] = engine.tokens - start
+        return Found(None, frozenset(writers), facts)
+    say("activations", 0.1)
+    directions, passed = _directions(engine, own, decoding)
+    layers = len(model.model.layers)
+    if depth is not None:
+        layer = _layer(depth, layers)
+        facts |= {"layer": layer, "layers": layers, "chosen": False, "passed_tokens": engine.tokens - start + passed}
+        return Found(directions[layer], frozenset(writers), facts)
+    candidates = _candidates(layers)
+    originals = {name: parameter.detach().clone() for name, parameter in writers.items()}
+    tried: dict[int, Reaction] = {}
+    try:
+        for number, layer in enumerate(candidates):
+            say(f"layer {layer}", 0.2 + 0.8 * number / len(candidates))
+            for name, parameter in writers.items():
+                parameter.copy_(project(originals[name], directions[layer], embedding=name == _EMBEDDING))
+            tried[layer] = _reaction(engine, harmful, classify, short)
+    finally:
+        for name, parameter in writers.items():
+            parameter.copy_(originals[name])
+    layer = choose(tried, before)
+    facts |= {
+        "layer": layer,
+        "layers": layers,
+        "chosen": True,
+        "after": tried[layer].to_json(),
+        "tried": {str(one): reaction.to_json() for one, reaction in tried.items()},
+        "passed_tokens": engine.tokens - start + passed,
+    }
+    return Found(directions[layer], frozenset(writers), facts)
+
+
+def choose(tried: dict[int, Reaction], before: Reaction) -> int:
+    """The layer whose direction leaves the fewest refusals, among those that leave sense (where none does, of those
+    with the most sense); among equals the most coherent, then the lowest."""
+    most = before.incoherent + NONSENSE * before.of
+    coherent = {layer: reaction for layer, reaction in tried.items() if reaction.incoherent <= most}
+    if not coherent:
+        return min(tried, key=lambda layer: (tried[layer].incoherent, tried[layer].refusals, layer))
+    return min(coherent, key=lambda layer: (coherent[layer].refusals, coherent[layer].incoherent, layer))
+
+
+def project(matrix: Tensor, direction: Tensor, *, embedding: bool) -> Tensor:
+    """``matrix`` [hidden, in], or a bias [hidden], or an embedding [vocabulary, hidden], without what it writes along
+    ``direction`` [hidden]; computed in float64, of the matrix's own type."""
+    unit = (direction.double() / direction.double().norm()).to(matrix.device)
+    wide = matrix.double()
+    written = torch.outer(wide @ unit, unit) if embedding else torch.tensordot(unit, unit @ wide, dims=0)
+    return (wide - written).to(matrix.dtype)
+
+
+def write(root: Path, weights: Sequence[str], folder: Path, found: Found) -> None:
+    """Write the ``weights`` files of ``root`` to ``folder``, with the direction projected out of the writers.
+
+    Needs memory for one file. Raises ``EngineError`` where a writer is in no file under its name.
+    """
+    assert found.direction is not None
+    written: set[str] = set()
+    for name in weights:
+        tensors: dict[str, Tensor] = {}
+        with safe_open(root / name, "pt", backend="pread") as file:
+            metadata = file.metadata()
+            for key in file.keys():  # noqa: SIM118 (no mapping)
+                tensor = file.get_tensor(key)
+                if key in found.writers:
+                    tensor = project(tensor, found.direction, embedding=key == _EMBEDDING)
+                    written.add(key)
+                tensors[key] = tensor
+        save_file(tensors, folder / name, metadata=metadata)
+    if missing := found.writers - written:
+        raise EngineError(f"the weights name {min(missing)} otherwise than the model does", where=str(root))
+
+
+def _writers(model: Any) -> dict[str, Any]:
+    """Name -> parameter of everything that writes to the residual stream. Raises ``EngineError`` for a model in which
+    something else may write, or in which what is written is changed on the way."""
+    layers = getattr(getattr(model, "model", None), "layers", ())
+    for layer in layers:
+        parts = {name for name, _ in layer.named_children()}
+        if parts != _LAYER_PARTS or not (hasattr(layer.self_attn, "o_proj") and hasattr(layer.mlp, "down_proj")):
+            layers = ()
+            break
+    if not layers:
+        raise EngineError(
+            f"where {type(model).__name__} writes to its residual stream is not known: the refusal direction can be "
+            "taken out of dense models built as Llama is"
+        )
+    return {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if name == _EMBEDDING or name.rpartition(".")[0].endswith(_WRITERS)
+    }
+
+
+def _halves(prompts: Sequence[TuningPrompt]) -> tuple[list[TuningPrompt], list[TuningPrompt]]:
+    """Prompts to make directions from, and prompts to choose one with: of both sorts, half and half."""
+    own: list[TuningPrompt] = []
+    held_out: list[TuningPrompt] = []
+    for harmful in (True, False):
+        of_sort = [prompt for prompt in prompts if prompt.harmful is harmful]
+        own += of_sort[::2]
+        held_out += of_sort[1::2]
+    return own, held_out
+
+
+def _layer(depth: float, layers: int) -> int:
+    """The layer that a share of them lies below, counted from 1; never the last, whose output is normalised."""
+    return max(1, min(layers - 1, round(depth * layers)))
+
+
+def _candidates(layers: int) -> list[int]:
+    """Numbers of layers, spread evenly."""
+    low, high = (_layer(depth, layers) for depth in DEPTHS)
+    count = min(CANDIDATES, high - low + 1)
+    return sorted({low + round(place * (high - low) / max(1, count - 1)) for place in range(count)})
+
+
+def _directions(engine: TorchEngine, prompts: Sequence[TuningPrompt], decoding: Decoding) -> tuple[list[Tensor], int]:
+    """The difference of means in float64 [hidden] after each layer (0: the embedding), and the tokens passed."""
+    sums: dict[bool, Tensor] = {}
+    counts = {True: 0, False: 0}
+    passed = 0
+    for prompt in prompts:
+        state, tokens = _activations(engine, prompt.prompt, decoding)
+        sums[prompt.harmful] = state + sums[prompt.harmful] if prompt.harmful in sums else state
+        counts[prompt.harmful] += 1
+        passed += tokens
+    difference = sums[True] / counts[True] - sums[False] / counts[False]
+    return list(difference), passed
+
+
+def _activations(engine: TorchEngine, prompt: str, decoding: Decoding) -> tuple[Tensor, int]:
+    """The residual stream at the last position, [layers + 1, hidden] in float64, and the number of tokens."""
+    tokens = engine.encoded(prompt, decoding)
+    model = engine.model
+    with torch.inference_mode():
+        found = model.model(
+            torch.tensor([tokens], device=model.device), output_hidden_states=True, use_cache=False
+        ).hidden_states
+        return torch.stack([state[0, -1].double().cpu() for state in found]), len(tokens)
+
+
+def _reaction(engine: TorchEngine, prompts: Sequence[str], classify: Classify, decoding: Decoding) -> Reaction:
+    classes = [
+        str(classify(response, prompt=prompt, harmful=True))
+        for prompt, response in zip(prompts, engine.chat(prompts, decoding), strict=True)
+    ]
+    return Reaction(
+        refusals=sum(name in ("refusal", "partial refusal") for name in classes),
+        incoherent=classes.count("incoherent"),
+        of=len(classes),
+    )
