@@ -11,6 +11,7 @@ import openai
 import pytest
 from gateway_world import World, running
 
+from gguf_making import write_gguf
 from weighbridge.checkpoint import read_gguf_header
 from weighbridge.gateway.backend.engine import Engine, Flags, llama_cpp
 from weighbridge.gateway.backend.upstream import Timeouts, Upstream
@@ -130,6 +131,30 @@ def test_no_text_that_fits_is_too_long_to_be_asked(real: World, real_gguf: Path)
     assert header.longest_token is not None
     assert text.usage is not None
     assert text.usage.prompt_tokens * header.longest_token >= len(prompt.encode())
+
+
+def test_embeddings_are_billed_as_the_engine_counts(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "tiny.gguf", more={"llama.pooling_type": 1})
+    flags = Flags(context=64, parallel=1, threads=1, embeddings=True)
+    with running() as world:
+        engine = Engine(llama_cpp(tmp_path / "tiny.gguf", flags), where="model", check=nothing)
+        world.run(engine.start())
+        try:
+            world.model.upstream = Upstream(f"unix:{engine.socket}")
+            world.model.choices_metered = False
+            client = world.client()
+            answer = client.embeddings.create(model="small", input=["hello", "12 world"])
+            assert [len(one.embedding) for one in answer.data] == [32, 32]
+            assert last(world) == (Outcome.COMPLETED, (answer.usage.prompt_tokens, 0, 0))
+            counters = world.run(engine.counters())
+            assert counters is not None
+            assert counters.prompt == answer.usage.prompt_tokens
+            with pytest.raises(openai.BadRequestError) as refused:
+                client.embeddings.create(model="small", input="hello " * 200)
+            assert refused.value.code == "context_length_exceeded"
+            assert last(world) == (Outcome.UPSTREAM_ERROR, None)
+        finally:
+            world.run(engine.stop())
 
 
 def test_responses_say_and_bill_what_chat_does(real: World) -> None:

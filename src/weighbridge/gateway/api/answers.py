@@ -168,10 +168,13 @@ def upstream_refusal(status: int, body: bytes) -> Refused:
     error = said.get("error", said) if isinstance(said, Mapping) else None
     message = error.get("message") if isinstance(error, Mapping) else None
     kind = error.get("type") if isinstance(error, Mapping) else None
-    if status in (400, 413, 422) and isinstance(message, str):
-        too_long = kind == "exceed_context_size_error" or "context length" in message
+    words = message if isinstance(message, str) else ""
+    too_long = (
+        kind == "exceed_context_size_error" or "context length" in words or "is too large to process" in words
+    )  # the last is llama.cpp of an embedding, with 500
+    if words and (status in (400, 413, 422) or too_long):
         code = "context_length_exceeded" if too_long else "upstream_rejected"
-        return Refused(400, "invalid_request_error", code, message[:500], should_retry=False)
+        return Refused(400, "invalid_request_error", code, words[:500], should_retry=False)
     if status in (429, 503):
         return Refused(503, "server_error", "engine_overloaded", "The engine is busy.", retry_after=1000)
     if status == 501:
