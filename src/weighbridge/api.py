@@ -112,7 +112,7 @@ def add_baseline(
     checkpoint: Checkpoint,
     policy: Policy,
     *,
-    opened_by: Literal["others", "own"] = "others",
+    opened_by: Literal["others", "own"] | None = None,
     in_set: str | None = None,
     since: str | None = None,
     trust: Trust | None = None,
@@ -123,6 +123,7 @@ def add_baseline(
 ) -> tuple[Entry, dict[str, str]]:
     """Enter ``checkpoint`` in ``registry`` under ``name`` and ask every item of what ``policy`` compares with it.
 
+    What is not said of it, but was before, holds (``opened_by``: ``others`` where nobody said).
     A policy that compares nothing with it has all that it asks measured. ``budget`` is in seconds; work that was cut
     short resumes when it is called again. ``trust`` says whose decisions are one's own: without it, all that were seen
     on this machine. Returns the entry and what broke (question digest -> message). Raises ``InputError`` and
@@ -133,7 +134,10 @@ def add_baseline(
     from weighbridge.weigh import weigh_whole
 
     at = now()
-    entry = Entry(name, checkpoint.digest, opened_by, in_set, since, format_time(at))
+    known = registry.get(name)
+    if known is not None and known.checkpoint == checkpoint.digest:  # to go on, nothing needs to be said again
+        opened_by, in_set, since = opened_by or known.opened_by, in_set or known.set, since or known.since
+    entry = Entry(name, checkpoint.digest, opened_by or "others", in_set, since, format_time(at))
     if since is not None and parse_day(since, where="since") > at.date():
         raise InputError(f"{since} lies in the future", where="since", remedy="add it once its weights are open")
     check_frontier([entry], decided_here(_seen(state_path), _own_keys(trust, None)))

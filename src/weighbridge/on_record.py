@@ -126,12 +126,18 @@ def _on_record(folder: Path, decision: Decision, decided: frozenset[str], today:
     check_frontier([one.model for one in weighed], decided)
     facts, origin = workspace.facts(), workspace.origin()
     return OnRecord(
-        name=str(facts.get("name") or (origin or {}).get("name") or folder.name),
+        name=str(facts.get("name") or (origin or {}).get("name") or folder.resolve().name),
         folder=str(folder),
         decision=decision,
         signed=workspace.signed(),
         policy=policy,
-        source=today.source or str(folder / "policy.json"),
+        source=today.source or _source(folder, policy),
         evidence=evidence,
         baselines=for_judge(weighed),
     )
+
+
+def _source(folder: Path, policy: Policy) -> str:
+    """How a command names the decision's own policy. Files that it names lie beside the original."""
+    elsewhere = any(one.source is not None for one in (*policy.suites.values(), *policy.batteries.values()))
+    return "POLICY" if elsewhere else str(folder / "policy.json")

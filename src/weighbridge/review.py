@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 
 from weighbridge.canonical import Json
-from weighbridge.decision import Decision, check_supersession
+from weighbridge.decision import FRONTIER, Decision, check_supersession
 from weighbridge.errors import VerificationError
 from weighbridge.evidence import Evidence, to_json
 from weighbridge.judge import Baselines, judge
@@ -66,7 +66,7 @@ class Row:
     """One model on record: the ``states`` of its decision, the most pressing first, and a sentence on each.
 
     ``given`` is the tier of the decision and ``today`` that of the ``judgement`` made now. ``commands`` carry out what
-    the first state asks for; ``missing`` is what stands between the model and a more open tier.
+    the first state asks for; ``missing`` is the evidence without which lines stand undecided.
     """
 
     name: str
@@ -209,10 +209,9 @@ def _command(one: OnRecord, leaf: Verdict) -> str:
         return f"{_decide(one)} --successor DECISION --trust TRUST"
     if leaf.evidence and leaf.baseline is not None and all(entry.get("lower") is None for entry in leaf.baselines):
         names = sorted({str(entry["name"]) for entry in leaf.baselines})
-        known = names[0] if names else leaf.baseline
-        joins = "" if names or leaf.baseline != "open-frontier" else " --set open-frontier"
-        name = "NAME" if joins else known
-        return f"weighbridge baseline add {name} PATH{joins} --policy {one.source}"
+        if names or leaf.baseline != FRONTIER:
+            return f"weighbridge baseline add {names[0] if names else leaf.baseline} PATH --policy {one.source}"
+        return f"weighbridge baseline add NAME PATH --set {FRONTIER} --policy {one.source}"
     return f"weighbridge weigh CHECKPOINT --policy {one.source} --out {one.folder} --sign KEY"
 
 
@@ -222,8 +221,6 @@ def _commands(one: OnRecord, state: State) -> Iterator[str]:
         yield f"weighbridge revoke --decision {one.folder}/decision.json --list REVOCATIONS --sign KEY"
     if state in ("withdraw", "expired", "may open"):
         yield _decide(one)
-    if state == "unproven":
-        yield f"weighbridge weigh CHECKPOINT --policy {one.source} --out {one.folder} --sign KEY"
 
 
 def _decide(one: OnRecord) -> str:

@@ -81,7 +81,7 @@ def add(
             name,
             checkpoint,
             policy,
-            opened_by="own" if own else "others",
+            opened_by="own" if own else None,
             in_set=in_set,
             since=since,
             trust=None if trust_file is None else load_trust(trust_file),

@@ -62,7 +62,10 @@ def line(verdict: Mapping[str, Any], indent: int) -> None:
 def requirement(verdict: Mapping[str, Any]) -> str:
     """``capability.accuracy on general, at least 0.4``."""
     suite = f" on {verdict['suite']}" if verdict["suite"] else ""
-    return f"{verdict['metric']}{suite}, {verdict['direction'].replace('_', ' ')} {verdict['threshold']}"
+    threshold = verdict["threshold"]
+    if verdict.get("baseline") is not None:
+        threshold = f"{verdict['baseline']} {'-' if threshold.startswith('-') else '+'} {threshold.lstrip('-')}"
+    return f"{verdict['metric']}{suite}, {verdict['direction'].replace('_', ' ')} {threshold}"
 
 
 def outcome(result: Outcome, require: str | None, as_json: bool) -> int:

@@ -17,6 +17,9 @@ OUTCOMES: dict[Outcome, str] = {"met": "met", "not_met": "not met", "undecided":
 _NUMBERS = re.compile(r"after [0-9]+ of [0-9]+ items$")
 """How the judge ends a reason that is made of the bounds themselves, which this page says in its own words."""
 
+_MOST_NAMED = 4
+"""Lines named of those that are joined in one."""
+
 TIER_MEANINGS = {
     "open": "Weights may go to anyone, under the licence.",
     "gated": "Weights may go to approved parties only.",
@@ -71,8 +74,14 @@ def clause(verdict: Verdict) -> str:
         return _counted(verdict)
     if verdict.lower is None or verdict.upper is None or not _by_numbers(verdict):
         return verdict.reason
-    low = words.bound(verdict.lower, "lower", verdict.threshold)
-    high = words.bound(verdict.upper, "upper", verdict.threshold)
+    against = f", as a difference from {verdict.baseline}" if verdict.baseline is not None else ""
+    return f"{_shown(verdict, needed)}{against}"
+
+
+def _shown(verdict: Verdict, needed: str) -> str:
+    """What the bounds show."""
+    low = words.bound(str(verdict.lower), "lower", verdict.threshold)
+    high = words.bound(str(verdict.upper), "upper", verdict.threshold)
     if verdict.outcome == "undecided":
         return f"not settled, since it may be anything from {low} to {high} and the bound {needed} lies between"
     if verdict.direction == "at_most":
@@ -151,6 +160,10 @@ def _all(number: int) -> str:
 
 def _is(line: Verdict) -> str:
     text = clause(line)
+    if line.join is not None:
+        names = list(dict.fromkeys(name(leaf) for leaf in line.leaves() if leaf.outcome == line.outcome))
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        text = f"{text}: {', '.join(names[:_MOST_NAMED])}{more}" if names else text
     return text if text.startswith(("shown ", "not settled")) else f"{OUTCOMES[line.outcome]} ({text.rstrip('.')})"
 
 
