@@ -94,7 +94,7 @@ def test_any_card_and_bill_are_refused(front: Any, bill: Any) -> None:
 
     card = b"---\nweighbridge: " + canonical.dumps(front) + b"\n---\n"
     with pytest.raises(VerificationError):
-        check_description(card, canonical.dumps(bill), RECORD, Decision())  # type: ignore[arg-type]
+        check_description(card, canonical.dumps(bill), RECORD, Decision(), {})  # type: ignore[arg-type]
 
 
 @given(st.binary(max_size=200))
@@ -104,7 +104,7 @@ def test_any_bytes_as_a_card_are_refused(data: bytes) -> None:
         checkpoint = digest("checkpoint")
 
     with pytest.raises(VerificationError):
-        check_description(data, b"{}", RECORD, Decision())  # type: ignore[arg-type]
+        check_description(data, b"{}", RECORD, Decision(), {})  # type: ignore[arg-type]
 
 
 def test_two_records_that_disagree_are_refused() -> None:

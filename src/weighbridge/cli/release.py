@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -66,6 +67,7 @@ def command(
     """
     from weighbridge import api
     from weighbridge.release.bundle import IRREVERSIBLE
+    from weighbridge.release.layout import ARTIFACTS
 
     signer = options.load_signer(key)
     if not as_json:
@@ -86,12 +88,16 @@ def command(
         "bundle": str(bundle.path),
         "decision": bundle.decision.id,
         "files": len(bundle.files),
+        "artifacts": sorted(file.path for file in bundle.files if file.path.startswith(ARTIFACTS)),
+        "withheld": dict(bundle.withheld),
         "notice": IRREVERSIBLE,
     }
     options.emit(as_json, value, lambda: _print(value))
     return 0
 
 
-def _print(value: dict[str, object]) -> None:
+def _print(value: dict[str, Any]) -> None:
     click.echo(f"bundle {value['bundle']}: {value['files']} files, decision {value['decision']}")
+    for name, outcome in value["withheld"].items():
+        click.echo(f"artifact {name} is not published: its lines are {outcome.replace('_', ' ')}")
     click.echo(f"check it as a stranger would: weighbridge verify {value['bundle']} --trust FILE")

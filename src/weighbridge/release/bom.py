@@ -48,7 +48,7 @@ def make_bom(release: Described) -> bytes:
             hashes=[HashType(alg=HashAlgorithm.SHA_256, content=file.sha256)],
             properties=[Property(name="weighbridge:size", value=str(file.size))],
         )
-        for file in decision.manifest.files
+        for file in [*decision.manifest.files, *release.artifacts]
     ]
     parents = release.licence.parents if release.licence is not None else ()
     ancestors = [

@@ -6,7 +6,7 @@ file but itself. The steps are numbered as in docs/bundle.md. Opening weights ca
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -45,6 +45,7 @@ from weighbridge.trust import (
     verify_approvals,
     verify_decision,
 )
+from weighbridge.verdicts import Judgement
 from weighbridge.workspace import Workspace
 
 IRREVERSIBLE = "Opening weights cannot be undone: whoever has copied them keeps them."
@@ -54,12 +55,14 @@ _MARGIN = 64 * 1024 * 1024  # room for what is written beside the checkpoint and
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was written: where, under which decision, and its files (the signature file included)."""
+    """A bundle that was written: where, under which decision, and its files (the signature file included). ``withheld``
+    are the artifacts that were weighed and are not in it: name -> verdict."""
 
     path: Path
     record: ReleaseRecord
     decision: Decision
     files: tuple[FileEntry, ...]
+    withheld: Mapping[str, str]
 
 
 def write_bundle(
@@ -160,22 +163,26 @@ def write_bundle(
         for record in one.evidence
     }
     small |= {path: data for path, (_, data) in added.items()}
-    _check_bundle_names(names, [*small, layout.CARD, layout.BOM, SIGNATURE_FILE])
+    _check_bundle_names(names, [*small, layout.CARD, layout.BOM, SIGNATURE_FILE, *layout.published(judgement)])
+    artifacts = _artifacts(workspace, judgement)
     # 6. Card and bill of materials say what was decided.
-    described = Described(record, decision, judgement, policy, evidence, counted, checkpoint.facts, licence)
+    described = Described(record, decision, judgement, policy, evidence, counted, checkpoint.facts, licence, artifacts)
     small[layout.CARD] = make_card(described)
     small[layout.BOM] = make_bom(described)
-    size = decision.manifest.size + sum(map(len, small.values())) + _MARGIN
+    copied = [*decision.manifest.files, *artifacts]
+    size = sum(file.size for file in copied) + sum(map(len, small.values())) + _MARGIN
     with staged(to, size=size) as folder:
-        # 7. Copy the subjects, hashing what is written; then everything else.
-        copy_files(decision.manifest.files, checkpoint.locate, folder, progress)
+        # 7. Copy the subjects and the artifacts, hashing what is written; then everything else.
+        places = {one.path: workspace.folder / one.path for one in artifacts}
+        copy_files(copied, lambda name: places.get(name) or checkpoint.locate(name), folder, progress)
         written = [write_file(folder, name, data) for name, data in sorted(small.items())]
         # 8. Sign every file but the signature itself, and let model-signing read all of it back from the disk.
-        files = sorted([*decision.manifest.files, *written], key=lambda file: file.path)
+        files = sorted([*copied, *written], key=lambda file: file.path)
         data = sign_model(to.name, {file.path: file.sha256 for file in files}, publisher)
         signature = write_file(folder, SIGNATURE_FILE, data)
         check_with_library(folder, publisher.public)
-    return Bundle(to, record, decision, tuple(sorted([*files, signature], key=lambda file: file.path)))
+    withheld = {one.name: one.outcome for one in judgement.artifacts.values() if one.outcome != "met"}
+    return Bundle(to, record, decision, tuple(sorted([*files, signature], key=lambda file: file.path)), withheld)
 
 
 def check_with_library(folder: Path, publisher: PublicKey) -> None:
@@ -198,6 +205,21 @@ def check_with_library(folder: Path, publisher: PublicKey) -> None:
             raise StorageError(
                 f"what was written does not read back as signed: {cause}", where=str(folder), remedy="check the disk"
             ) from cause
+
+
+def _artifacts(workspace: Workspace, judgement: Judgement) -> list[FileEntry]:
+    """The artifacts to publish, as they were weighed; copying finds out whether they still are."""
+    entries = []
+    for path, sha256 in layout.published(judgement).items():
+        file = workspace.folder / path
+        if not file.is_file():
+            raise InputError(
+                "the policy lets this artifact out, but it is not in the weighing's folder",
+                where=str(file),
+                remedy="weigh again: it is made anew, the same bytes, and nothing is measured twice",
+            )
+        entries.append(FileEntry(path, file.stat().st_size, sha256))
+    return entries
 
 
 def _small_files(

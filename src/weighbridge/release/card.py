@@ -82,6 +82,7 @@ def _body(release: Described) -> Iterator[str]:
     yield "\n## Limits\n\n"
     yield from (f"- {limit}\n" for limit in release.limits())
     yield from _files(release)
+    yield from _artifacts(release)
     yield from _verifying()
 
 
@@ -207,6 +208,28 @@ def _files(release: Described) -> Iterator[str]:
         )
     for added in release.record.added:
         yield f"\n{code(added.path)} was added by the release ({added.duty}); all other model files are as weighed.\n"
+
+
+def _artifacts(release: Described) -> Iterator[str]:
+    """Every artifact that was weighed, line by line; also those that the policy keeps back, and why."""
+    if not release.judgement.artifacts:
+        return
+    yield "\n## GGUF files\n\n"
+    yield "| format | published | metric | suite | result | interval | verdict |\n|---|---|---|---|---|---|---|\n"
+    for one in release.judgement.artifacts.values():
+        for verdict in (leaf for own in one.own for leaf in own.leaves()):
+            cells = [
+                one.name,
+                "yes" if one.outcome == "met" else "no",
+                f"{verdict.metric or ''}{'' if verdict.baseline is None else f', minus that of {verdict.baseline}'}",
+                verdict.suite or "",
+                verdict.estimate or "-",
+                f"{verdict.interval[0]} to {verdict.interval[1]}" if verdict.interval else "-",
+                _OUTCOMES.get(verdict.outcome, verdict.outcome),
+            ]
+            yield f"| {' | '.join(plain(cell) for cell in cells)} |\n"
+    yield "\n"
+    yield from (f"- {code(file.path)}: SHA-256 {code(file.sha256)}\n" for file in release.artifacts)
 
 
 def _verifying() -> Iterator[str]:

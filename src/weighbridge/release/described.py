@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from weighbridge.checkpoint import Facts
+from weighbridge.checkpoint import Facts, FileEntry
 from weighbridge.decision import Decision
 from weighbridge.evidence import Evidence
 from weighbridge.metrics import METRICS
@@ -18,7 +18,8 @@ from weighbridge.verdicts import Judgement, Verdict
 
 @dataclass(frozen=True)
 class Described:
-    """A release: its record, the decision with all that it rests on, and what the checkpoint says of itself."""
+    """A release: its record, the decision with all that it rests on, what the checkpoint says of itself, and the
+    artifacts that go out with it."""
 
     record: ReleaseRecord
     decision: Decision
@@ -28,6 +29,7 @@ class Described:
     approvals: Sequence[Approval]
     facts: Facts
     licence: Licence | None
+    artifacts: Sequence[FileEntry] = ()
 
     def results(self) -> Iterator[tuple[str, Verdict]]:
         """Every bound that was judged, with its tier."""
@@ -77,6 +79,11 @@ class Described:
             "Times and the order in which policy and measurement were made are stated by the decider, not proved.",
             "The decision rests on the files named in it. Fine-tuned, quantised or merged copies are other models.",
         ]
+        if self.artifacts:
+            limits.append(
+                "Each GGUF file was asked for itself: responses come from llama.cpp on the file, scores from its "
+                "numbers dequantised to float32, which llama.cpp does not reproduce to the last bit."
+            )
         if self.judgement.post_hoc:
             limits.append("The policy was chosen, or changed, after some of the evidence was gathered (post hoc).")
         measured = {record.question.measure for record in self.evidence}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from weighbridge import canonical, strict_yaml
@@ -11,9 +12,11 @@ from weighbridge.release.layout import BOM, CARD, ReleaseRecord
 from weighbridge.statement import refused
 
 
-def check_description(card: bytes, bom: bytes, record: ReleaseRecord, decision: Decision) -> None:
+def check_description(
+    card: bytes, bom: bytes, record: ReleaseRecord, decision: Decision, artifacts: Mapping[str, str]
+) -> None:
     """Raises ``VerificationError`` unless the card's metadata and the bill of materials name this decision and
-    checkpoint, and the bill lists the checkpoint's files with their hashes."""
+    checkpoint, and the bill lists the checkpoint's files and the ``artifacts`` (path -> SHA-256) with their hashes."""
     with refused(CARD):
         said = _front_matter(card).get("weighbridge")
     if (
@@ -33,7 +36,7 @@ def check_description(card: bytes, bom: bytes, record: ReleaseRecord, decision: 
     if _at(model, "name") != record.name:
         raise VerificationError(f"is about {_at(model, 'name')!r:.80}, not {record.name!r:.80}", where=BOM)
     listed = {_at(one, "name"): _at(one, "hashes", 0, "content") for one in _at(model, "components") or []}
-    if listed != {file.path: file.sha256 for file in decision.manifest.files}:
+    if listed != {**{file.path: file.sha256 for file in decision.manifest.files}, **artifacts}:
         raise VerificationError("does not list the checkpoint's files", where=BOM)
 
 

@@ -1,6 +1,7 @@
 """Where things lie in a bundle, and the release's own record. Pure.
 
 config.json, *.safetensors, tokenizer.json ...   the checkpoint: the decision's subjects, byte for byte
+artifacts/<name>.gguf                            the artifacts that the policy lets out
 LICENSE, NOTICE                                  only what licence duties add (see ``duties``)
 README.md                                        the model card
 model.sig                                        the OpenSSF model signature: every file but itself
@@ -27,10 +28,12 @@ from weighbridge.errors import InputError
 from weighbridge.release.oms import SIGNATURE_FILE
 from weighbridge.statement import check_digest, check_keyid, check_version
 from weighbridge.times import format_time, parse_time
+from weighbridge.verdicts import Judgement
 
 VERSION = 1
 
 FOLDER = "weighbridge/"
+ARTIFACTS = "artifacts/"
 CARD = "README.md"
 RECORD = FOLDER + "release.json"
 DECISION = FOLDER + "decision.json"
@@ -111,6 +114,20 @@ class ReleaseRecord:
 def own_name(path: str) -> bool:
     """Whether a path belongs to the bundle and not to the checkpoint in it."""
     return path.startswith(FOLDER) or path in (CARD, SIGNATURE_FILE)
+
+
+def artifact_path(name: str) -> str:
+    """Where the artifact ``name`` lies."""
+    return f"{ARTIFACTS}{name}.gguf"
+
+
+def published(judgement: Judgement) -> dict[str, str]:
+    """Path -> SHA-256 in hex of each artifact that goes into a bundle: those of which every line is met."""
+    return {
+        artifact_path(one.name): one.digest.removeprefix("sha256:")
+        for one in judgement.artifacts.values()
+        if one.outcome == "met"
+    }
 
 
 def evidence_path(question: str) -> str:

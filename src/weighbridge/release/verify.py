@@ -8,7 +8,7 @@ a key that the verifier's trust file does not know (or there is none), everythin
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -122,11 +122,12 @@ def verify_bundle(
     enclosed, evidence = case.policy(), case.evidence(decision)
     baselines = for_judge(case.baselines(decision))
     judgement = replay(decision, enclosed, evidence, case.plans(decision, evidence), baselines)
-    case.subjects(decision, record, evidence)
+    artifacts = layout.published(judgement)
+    case.subjects(decision, record, evidence, artifacts)
     # 8. Enough people approved, at the time of the release.
     approvers = case.approvals(decision, enclosed, record)
     # 9. Card and bill of materials describe this decision.
-    check_description(case.read(layout.CARD), case.read(layout.BOM), record, decision)
+    check_description(case.read(layout.CARD), case.read(layout.BOM), record, decision, artifacts)
     check_folders(bundle, (file.path for file in files.files), error=VerificationError)
     # 10. All is intact. Was it signed by whom we trust?
     case.raise_unknown()
@@ -250,14 +251,17 @@ class _Case:
             raise VerificationError("released outside the time for which the decision held", where=where)
         return record
 
-    def subjects(self, decision: Decision, record: ReleaseRecord, evidence: Sequence[Evidence]) -> None:
-        """Each file is the decision's, ours by name, or one that a licence duty asks for."""
+    def subjects(
+        self, decision: Decision, record: ReleaseRecord, evidence: Sequence[Evidence], artifacts: Mapping[str, str]
+    ) -> None:
+        """Each file is the decision's, ours by name, an artifact that the policy lets out (path -> SHA-256), or one
+        that a licence duty asks for."""
         subjects = {file.path: file for file in decision.manifest.files}
         with refused(layout.RECORD):
             expected = additions(licence_of(evidence), list(subjects))
         if record.added != expected:
             raise VerificationError("names other added files than the licence duties ask for", where=layout.RECORD)
-        added = {one.path: one.sha256 for one in expected}
+        added = {**artifacts, **{one.path: one.sha256 for one in expected}}
         allowed = {*layout.REQUIRED, *(layout.evidence_path(one.question.digest) for one in evidence)}
         allowed |= {layout.import_path(one.digest) for one in evidence if one.question.settings.get("imported")}
         allowed |= {layout.succession_path(one.digest) for one in evidence if is_succession(one)}
