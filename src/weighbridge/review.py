@@ -141,19 +141,25 @@ def _states(
     current = at < decision.expires_at
     if not current:
         yield "expired", f"in force until {format_time(decision.expires_at)}"
-    outcome: Outcome = judgement.outcome(decision.tier) if decision.tier in TIERS else "met"
-    if outcome != "met":
+    granted, today = _LADDER.index(decision.tier), _LADDER.index(judgement.tier)
+    if today < granted and decision.tier in TIERS:
+        outcome = judgement.outcome(decision.tier)
         out = "; weights that are out stay out" if decision.tier in ("open", "gated") and outcome == "not_met" else ""
         blamed = [_told(leaf) for leaf in _blamed(judgement, decision.tier, outcome)]
         why = "; ".join(blamed) or "the policy lists no such tier"
         yield ("withdraw" if outcome == "not_met" else "unproven"), f"{decision.tier} was granted{out}: {why}"
-    elif judgement.tier in TIERS and _LADDER.index(judgement.tier) > _LADDER.index(decision.tier):
+    elif today > granted and judgement.tier in TIERS:
         yield "may open", f"{judgement.tier} is met today: {_because(one, judgement)}"
     elif current:
         yield "current", f"in force until {format_time(decision.expires_at)}"
-    served = [finding for record in one.evidence for finding in record.findings if finding.metric == SERVED]
+    served = [
+        finding.message
+        for record in one.evidence
+        for finding in record.findings
+        if finding.metric == SERVED and str(record.question.settings.get("until", "")) > format_time(at)
+    ]
     if served:
-        yield "superseded", f"a successor is served: {served[0].message}"
+        yield "superseded", f"a successor is served: {served[0]}"
 
 
 def _because(one: OnRecord, judgement: Judgement) -> str:
