@@ -268,7 +268,8 @@ def _created(path: Path) -> Iterator[BinaryIO]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as cause:
             raise StorageError("another export writes this file", where=str(path), remedy="wait for it") from cause
-        stream.truncate(0)
+        stream.truncate(0)  # of what a killed export left
+        stream.seek(0)
         try:
             yield stream
         finally:

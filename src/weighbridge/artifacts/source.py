@@ -16,9 +16,10 @@ from weighbridge.artifacts.vocabulary import FILE as TOKENIZER
 from weighbridge.artifacts.vocabulary import Vocabulary, plan_vocabulary
 from weighbridge.checkpoint import Checkpoint
 from weighbridge.checkpoint.files import read_bytes
+from weighbridge.checkpoint.gguf_header import MAX_STRING_BYTES
 from weighbridge.checkpoint.gguf_tensors import Floats
 from weighbridge.checkpoint.safetensors_header import Tensor
-from weighbridge.checkpoint.weights import MAX_JSON_BYTES, read_json, read_weights
+from weighbridge.checkpoint.weights import read_json, read_weights
 from weighbridge.errors import CheckpointError
 from weighbridge.files import unreadable
 
@@ -104,7 +105,7 @@ class Source:
         for name in sorted(self._names):
             path = PurePosixPath(name)
             if name == _TEMPLATE or str(path.parent) == _MORE_TEMPLATES:
-                text = read_bytes(self.checkpoint.locate(name), limit=MAX_JSON_BYTES, where=name)
+                text = read_bytes(self.checkpoint.locate(name), limit=MAX_STRING_BYTES, where=name)
                 result["default" if name == _TEMPLATE else path.stem] = text.decode("utf-8", errors="strict")
         return result
 
