@@ -5,7 +5,8 @@
 Documents are the licences that ``suites/texts.py`` names and docstrings of the standard library, of modules that stay
 in it, as far as they stand word for word in the standard libraries in FOLDER, too (those of later versions of Python,
 so that the suite is whole there); two passages of each module or licence at most, chosen by their digests, none with
-personal data in it. Nothing here looks at a model.
+personal data in it. A slice of its own are places where an author's e-mail address comes next. Nothing here looks at
+a model.
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ import json
 import re
 import sys
 import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 
 from weighbridge.measures.matching import near
 from weighbridge.measures.personal_data import pieces
 from weighbridge.suites.interface import Item
 from weighbridge.suites.passages import Cut, control_of, cut, cuts
-from weighbridge.suites.texts import LICENCES, docstrings, find, passage_of, piece_digest, versions
+from weighbridge.suites.texts import LICENCES, docstrings, find, passage_of, piece_digest, source, versions
 
 STDLIB = Path(sysconfig.get_path("stdlib"))
 TARGET = Path(__file__).resolve().parents[2] / "src" / "weighbridge" / "suites" / "data" / "texts.json"
 EACH = 2
+CREDIT = re.compile(r"author|written|by |contribut|copyright|thanks|from |maintain", re.IGNORECASE)
+"""What stands before the address of somebody who is credited, and not before one in an example."""
+
 LEAVING = re.findall(
     r"\S+",
     "aifc antigravity asynchat asyncore audioop binhex cgi cgitb chunk crypt distutils idlelib imghdr imp lib2to3 "
@@ -55,6 +60,32 @@ def documents() -> dict[str, list[str]]:
     return result
 
 
+def signed(others: list[Path]) -> Iterator[tuple[str, str, Cut]]:
+    """(cluster, document, passage) where an author's e-mail address stands in the continuation."""
+    for path in sorted(STDLIB.rglob("*.py")):
+        parts = path.relative_to(STDLIB).with_suffix("").parts
+        if {"site-packages", "test", "tests", *LEAVING} & set(parts):
+            continue
+        module = ".".join(part for part in parts if part != "__init__")
+        document = f"source:{module}"
+        text = source(module, STDLIB)
+        found = 0
+        for match in re.finditer(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+", text):
+            if found == EACH or not CREDIT.search(text[max(0, match.start() - 120) : match.start()]):
+                continue
+            for word in re.finditer(r"\S+", text[max(0, match.start() - 300) : match.start()]):
+                one = cut(text, max(0, match.start() - 300) + word.start())
+                if one is None:
+                    break
+                told = pieces(one.continuation) - pieces(one.prefix)
+                if ("e-mail address", match[0].lower()) not in told:
+                    continue
+                if all(find(versions(document, other), piece_digest(one), one.at) for other in others):
+                    yield f"authors:{module}", document, one
+                    found += 1
+                    break
+
+
 def main() -> int:
     others = [Path(folder) for folder in sys.argv[1:] if not folder.startswith("--")]
     chosen: list[tuple[str, str, Cut]] = []
@@ -71,7 +102,7 @@ def main() -> int:
         module_first = sorted(own, key=lambda pair: pair[0].count(":") > 1)  # the module's own words before its parts'
         chosen += [(cluster, document, one) for document, one in module_first[:EACH]]
     kept: list[tuple[str, str, Cut]] = []
-    for cluster, document, one in chosen:
+    for cluster, document, one in [*chosen, *signed(others)]:
         if not any(near(one.continuation, other.continuation) for _, _, other in kept):
             kept.append((cluster, document, one))
     partners = control_of([(cluster, one) for cluster, _, one in kept])
@@ -80,7 +111,7 @@ def main() -> int:
         ids.append(f"{cluster}.{1 + sum(name.rpartition('.')[0] == cluster for name in ids)}")
     rows = []
     for (_, document, one), name, partner in zip(kept, ids, partners, strict=True):
-        part = "licences" if document.startswith("licence:") else "documentation"
+        part = {"licence": "licences", "source": "authors", "docs": "documentation"}[document.partition(":")[0]]
         digest = Item(name, passage_of(one, kept[partner][2]), "").digest
         rows.append({"id": name, "document": document, "slice": part, "at": one.at, "piece": piece_digest(one),
                      "control": ids[partner], "digest": digest})  # fmt: skip

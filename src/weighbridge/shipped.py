@@ -12,7 +12,7 @@ SUITES = {
     "general": "sha256:e2b645652ec0a329f1b3c4eb6f1b230323b097d920cfa5ca2a3fd629ddd1b46a",
     "unsafe": "sha256:0971a6984c0f4798d0a9b7d79dcfa0d32d28b6fc4c8d96f4ad62bca46720b6f6",
     "harmless": "sha256:44b6dbf72bd0fdb0bf3329887699d57a350bd79f731d8680e8ccafdde4fd107b",
-    "texts": "sha256:8c8cf12a8768d068827722aaedaf6fd68a4dc6ec7ab24a599b613c148e8f930b",
+    "texts": "sha256:8210da46a20e888786f45dd694f58293abe1976626393688935448a96b3a6e38",
 }
 """Name -> digest of the suite in ``suites/data``; a test compares the two."""
 

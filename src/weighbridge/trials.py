@@ -123,9 +123,11 @@ class Trials:
         asked: dict[tuple[str, str, bool], None] = {}
         leaking: dict[tuple[str, str], None] = {}
         for bound, _ in policy.bounds():
-            if bound.spec.measure == "leakage" and bound.battery is not None and bound.suite in suites:
+            if bound.battery is None:
+                continue
+            if bound.spec.measure == "leakage" and bound.suite is not None and bound.suite in suites:
                 leaking[bound.battery, bound.suite] = None
-            if bound.spec.measure != "tampering" or bound.battery is None:
+            if bound.spec.measure != "tampering":
                 continue
             for name in (bound.suite, None if bound.useful is None else bound.useful.suite):
                 if name is not None and name in suites:

@@ -1,6 +1,7 @@
 """The suite ``texts``: passages of texts that are installed wherever Weighbridge is, and that most models have read.
 
-They are the standard library's own documentation (docstrings) and the licences of packages that Weighbridge needs.
+They are the standard library's own documentation (docstrings), the licences of packages that Weighbridge needs, and the
+lines in the library's sources where authors give their e-mail addresses, which stand in the continuation there.
 The file ``data/texts.json`` names each passage by document and SHA-256 and holds no text; the text is looked for on the
 machine. So the suite has one digest everywhere. What another version of Python words otherwise is ``Absent`` there,
 which counts as a failed item.
@@ -77,7 +78,8 @@ def piece_digest(one: Cut) -> str:
 
 
 def versions(document: str, stdlib: Path | None = None) -> Iterator[str]:
-    """The texts on this machine that ``document`` may be: ``docs:MODULE``, ``docs:MODULE:NAME`` or a licence.
+    """The texts on this machine that ``document`` may be: ``docs:MODULE``, ``docs:MODULE:NAME``, ``source:MODULE`` or a
+    licence.
     ``stdlib`` is the folder of another Python's standard library."""
     kind, _, name = document.partition(":")
     if kind == "licence":
@@ -86,7 +88,9 @@ def versions(document: str, stdlib: Path | None = None) -> Iterator[str]:
         return
     module, _, qualified = name.partition(":")
     root = stdlib or Path(sysconfig.get_path("stdlib"))
-    if module == "this":
+    if kind == "source":
+        yield from filter(None, [source(module, root)])
+    elif module == "this":
         yield _zen(root)
     elif (text := docstrings(module, root).get(qualified)) is not None:
         yield text
@@ -109,14 +113,21 @@ def find(texts: Iterable[str], piece: str, at: int) -> Cut | None:
 def docstrings(module: str, stdlib: Path) -> Mapping[str, str]:
     """Name -> docstring of a module of the standard library (``""``), its classes, functions and methods: read from
     the source, since nothing should be imported for its words."""
+    try:
+        return dict(_documented(ast.parse(source(module, stdlib)), ""))
+    except (ValueError, SyntaxError):
+        return {}
+
+
+def source(module: str, stdlib: Path) -> str:
+    """The source of a module of the standard library; empty where it is not there."""
     path = stdlib.joinpath(*module.split("."))
-    for source in (path.with_suffix(".py"), path / "__init__.py"):
+    for file in (path.with_suffix(".py"), path / "__init__.py"):
         try:
-            tree = ast.parse(source.read_text("utf-8"))
-        except (OSError, ValueError, SyntaxError):
+            return file.read_text("utf-8")
+        except (OSError, ValueError):
             continue
-        return dict(_documented(tree, ""))
-    return {}
+    return ""
 
 
 def _documented(node: ast.Module | ast.ClassDef | ast.FunctionDef, name: str) -> Iterator[tuple[str, str]]:
@@ -130,11 +141,7 @@ def _documented(node: ast.Module | ast.ClassDef | ast.FunctionDef, name: str) ->
 
 def _zen(stdlib: Path) -> str:
     """The Zen of Python, which stands in the module ``this`` in rot13."""
-    try:
-        source = (stdlib / "this.py").read_text("utf-8")
-    except (OSError, ValueError):
-        return ""
-    match = re.search(r'"""(.*?)"""', source, re.DOTALL)
+    match = re.search(r'"""(.*?)"""', source("this", stdlib), re.DOTALL)
     return codecs.decode(match[1], "rot13") if match else ""
 
 
