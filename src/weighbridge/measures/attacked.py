@@ -84,6 +84,7 @@ class AttackedEngine:
     def __init__(self, trial: Trial, number: int = 0) -> None:
         self._trial = trial
         self._number = number
+        self._producer: Mapping[str, str] = {}
 
     @property
     def settings(self) -> Mapping[str, Json]:
@@ -92,7 +93,8 @@ class AttackedEngine:
 
     @property
     def producer(self) -> Mapping[str, str]:
-        return self._engine()[0].producer
+        """Of the engine that answered last; nothing is made to tell it."""
+        return self._producer
 
     @property
     def tokens(self) -> int:
@@ -115,6 +117,7 @@ class AttackedEngine:
         made = self._trial.tampered()
         if made.engine is None:
             raise EngineError(f"there is no model to ask: {made.why}", where=f"attack {made.attack.id}")
+        self._producer = made.engine.producer
         return made.engine, made.decodings[min(self._number, len(made.decodings) - 1)]
 
 
