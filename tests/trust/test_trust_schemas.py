@@ -18,6 +18,7 @@ from make_trust_fixtures import FOLDER
 
 from trust_world import decided, digest, draft
 from weighbridge import evidence
+from weighbridge.baselines import Entry
 from weighbridge.decision import BaselineRef
 from weighbridge.evidence import Calibration, Evidence, Finding, Observation, PlanRef, Question, SuiteRef
 from weighbridge.plan import Plan, Step
@@ -82,6 +83,8 @@ def examples() -> Iterator[tuple[str, Any]]:
     yield "trust-file", yaml.safe_load((FOLDER / "trust.yaml").read_text())
     for record in (sampled(), exact()):
         yield "evidence", evidence.to_json(record)
+    theirs = Entry("Old-1.0", digest("old"), "others", "open-frontier", "2026-01-31", "2026-03-01T12:00:00Z")
+    yield "registry", {"version": 1, "baselines": [dataclasses.asdict(theirs)]}
     asked = (Step(sampled().question, True, 50), Step(exact().question, False, None))
     yield "plan", Plan(digest("policy"), digest("checkpoint"), asked).to_json()
 
@@ -165,6 +168,10 @@ def issubclass_of(hint: Any, cls: type) -> bool:
 
 def test_the_schema_of_evidence_has_the_fields_of_the_code() -> None:
     check_fields(Evidence, schema("evidence"))
+
+
+def test_the_schema_of_a_registry_has_the_fields_of_the_code() -> None:
+    check_fields(Entry, schema("registry")["properties"]["baselines"]["items"])
 
 
 def test_the_schema_of_a_decision_has_the_fields_of_the_code() -> None:
