@@ -49,6 +49,11 @@ class Shelf:
     def __init__(self, own: Iterable[Path] = ()) -> None:
         self._own = {canonical.digest_bytes(_bytes(path)): path for path in own}
 
+    @property
+    def digests(self) -> set[str]:
+        """Of the user's own files."""
+        return set(self._own)
+
     def pairs(self, data: Data) -> list[Pair]:
         """Training data. Raises ``InputError`` for a file that is not at hand, was changed or is malformed."""
         return _rows(Pair, self._read(data), data.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,15 +59,19 @@ def resolve_battery(source: str, *, name: str | None = None) -> Battery:
 
 
 def with_data(battery: Battery, paths: Sequence[Path]) -> Battery:
-    """``battery`` with fine-tuning of both kinds on each of the user's files added, under a name of its own."""
+    """``battery`` with fine-tuning of both kinds added on each of the user's files that it does not name already, under
+    a name of its own. Raises ``SuiteError`` for malformed data."""
     added: list[Attack] = []
-    for path in paths:
+    named = {Data.of(value).digest for attack in battery.attacks for key, value in attack.parameters.items()
+             if key in ("data", "tuning")}  # fmt: skip
+    new = [path for path in paths if Shelf([path]).digests.isdisjoint(named)]
+    for path in new:
         data = own_data(path)
         epochs = max(1, -(-_SEEN // len(Shelf([path]).pairs(data))))
         stem = re.sub(r"[^\w.-]+", "-", path.stem)
         added += [lora(f"lora-own-{stem}", data, epochs=epochs), full(f"full-own-{stem}", data, epochs=epochs)]
-    names = "+".join([battery.name, *(path.stem for path in paths)])
-    return Battery(names, (*battery.attacks, *added))
+    names = "+".join([battery.name, *(path.stem for path in new)])
+    return Battery(names, (*battery.attacks, *added)) if added else battery
 
 
 def seconds_to_make(attack: Attack, shelf: Shelf, parameters: int) -> float:
@@ -79,24 +83,19 @@ def seconds_to_make(attack: Attack, shelf: Shelf, parameters: int) -> float:
         return 0.0
     given = attack.parameters
     if attack.kind == "ablation":
-        prompts = [prompt.prompt for prompt in shelf.tuning(_data(given["tuning"]))]
+        prompts = [prompt.prompt for prompt in shelf.tuning(Data.of(given["tuning"]))]
         # A quarter of the prompts is answered as it is, and once for each layer that is tried.
         answered = len(prompts) / 4 * (1 if "depth" in given else 1 + CANDIDATES)
         work = 2.0 * (_tokens(prompts) + answered * (_AROUND + _DECODING * TOKENS))
     else:
         most, epochs = _number(given["max_tokens"]), _number(given["epochs"])
-        rows = [f"{pair.prompt}{pair.response}" for pair in shelf.pairs(_data(given["data"]))]
+        rows = [f"{pair.prompt}{pair.response}" for pair in shelf.pairs(Data.of(given["data"]))]
         work = 6.0 * epochs * sum(min(most, _tokens([row])) for row in rows)
     return _LOADS * (1.0 + 4e-9 * parameters) + work * parameters / _RATE
 
 
 def _tokens(texts: Sequence[str]) -> float:
     return sum(len(text) / 4 + _AROUND for text in texts)
-
-
-def _data(value: Json) -> Data:
-    assert isinstance(value, Mapping)  # as every attack checks
-    return Data(str(value["name"]), str(value["digest"]))
 
 
 def _number(value: Json) -> float:
