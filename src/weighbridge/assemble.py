@@ -50,14 +50,14 @@ TRAINING, CANARIES = "training", "canaries"
 def suites_of(
     policy: Policy, lm_eval_tasks: Path | None = None, supplied: Mapping[str, Suite] | None = None
 ) -> dict[str, Suite]:
-    """Every suite that the policy names, by that name. ``supplied`` are those that it leaves to whoever weighs; without
-    them, nothing is measured on them.
+    """Every suite that the policy names, by that name. ``supplied`` are those that it leaves to whoever weighs, named
+    or not; where they are not given, nothing is measured on them.
 
     Raises ``SuiteError``, and ``PolicyError`` for a bound that a guess would meet.
     """
     names = {name for bound, _ in policy.bounds() for name in bound.suites}
     names -= {name for name, given in policy.suites.items() if given.source == IMPORTED}
-    left = {name for name in names & {TRAINING, CANARIES} if policy.suites.get(name, Source()).source is None}
+    left = {name for name in (TRAINING, CANARIES) if policy.suites.get(name, Source()).source is None}
     suites = {name: suite_of(name, policy, lm_eval_tasks) for name in sorted(names - left)}
     suites |= {name: pinned(suite, policy, name) for name, suite in (supplied or {}).items() if name in left}
     policy.check_chance({name: suite.chance for name, suite in suites.items()})

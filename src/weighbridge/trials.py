@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weighbridge.attacks.battery import BATTERIES, Attack, Battery
+from weighbridge.attacks.battery import BATTERIES, LEAKAGE, Attack, Battery
 from weighbridge.attacks.data import Shelf
 from weighbridge.attacks.resolve import resolve_battery, seconds_to_make
 from weighbridge.canonical import Json
@@ -133,6 +133,10 @@ class Trials:
                 if name is not None and name in suites:
                     harms = name == bound.suite and not bound.spec.difference
                     asked[bound.battery, name, harms] = None
+        for name, suite in suites.items():  # what was handed in is asked, though no line names it
+            if suite.format in ("passages", "canaries") and not any(named == name for _, named in leaking):
+                leaking[LEAKAGE.name, name] = None
+                batteries.setdefault(LEAKAGE.name, LEAKAGE)
         for name, battery in batteries.items():
             for attack in battery.attacks:
                 for of, suite in leaking:
