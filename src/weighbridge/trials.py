@@ -133,8 +133,8 @@ class Trials:
                 if name is not None and name in suites:
                     harms = name == bound.suite and not bound.spec.difference
                     asked[bound.battery, name, harms] = None
-        for name, suite in suites.items():  # what was handed in is asked, though no line names it
-            if suite.format in ("passages", "canaries") and not any(named == name for _, named in leaking):
+        for name, given in suites.items():  # what was handed in is asked, though no line names it
+            if given.format in ("passages", "canaries") and not any(named == name for _, named in leaking):
                 leaking[LEAKAGE.name, name] = None
                 batteries.setdefault(LEAKAGE.name, LEAKAGE)
         for name, battery in batteries.items():
