@@ -10,10 +10,10 @@ import asyncio
 import os
 import secrets
 import time
-from dataclasses import replace
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from weighbridge import canonical
 from weighbridge.checkpoint.gguf_header import GgufHeader, read_gguf_header

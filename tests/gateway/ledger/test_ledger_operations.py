@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
+import msgspec
 import pytest
 from ledger_world import DECEMBER, SECRET, SMALL, Bench, book
 
@@ -70,7 +69,7 @@ def test_nobody_with_a_wrong_revoked_or_expired_key_is_admitted(bench: Bench) ->
 def test_a_key_opens_only_its_models(bench: Bench) -> None:
     key = bench.key(models=("free",))
     assert code(bench.admit(key)) == "model_not_found"
-    bench.admitted(key, served=dataclasses.replace(SMALL, name="free"))
+    bench.admitted(key, served=msgspec.structs.replace(SMALL, name="free"))
 
 
 def test_a_budget_is_never_passed_and_the_refusal_names_what_fits(bench: Bench) -> None:
@@ -135,7 +134,7 @@ def test_price_and_month_follow_the_intent_s_time(bench: Bench) -> None:
 
 def test_nothing_is_served_unpriced(bench: Bench) -> None:
     key = bench.key()
-    assert code(bench.admit(key, served=dataclasses.replace(SMALL, name="unheard"))) == "no_price"
+    assert code(bench.admit(key, served=msgspec.structs.replace(SMALL, name="unheard"))) == "no_price"
     assert code(bench.admit(key, at=0)) == "no_price"
     assert bench.count("intents") == 0
 
@@ -173,7 +172,7 @@ def test_more_output_than_the_key_may_have_is_a_bad_request(bench: Bench) -> Non
     refused = bench.admit(key, max_output=11)
     assert (refused.status, refused.param) == (400, "max_tokens")
     assert bench.admitted(key, max_output=None).max_output == 10
-    assert bench.admitted(key, max_output=None, served=dataclasses.replace(SMALL, context=7)).max_output == 7
+    assert bench.admitted(key, max_output=None, served=msgspec.structs.replace(SMALL, context=7)).max_output == 7
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
+
+from msgspec import Struct
 
 from weighbridge.gateway.api.answers import (
     EVENT_STREAM,
@@ -55,8 +56,7 @@ class Seals(Protocol):
     async def seal(self, seal: Seal) -> Sealed | None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """A whole answer to the client. ``code`` names the error that it is, if it is one."""
 
     status: int

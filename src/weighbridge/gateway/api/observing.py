@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from weighbridge.gateway.api.requests import Request
 from weighbridge.gateway.rules.terms import Admitted, Binding, Outcome, Usage
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """One request that was answered. ``outcome`` is None where nothing was dispatched, ``cost`` (nano-units) where no
     seal was committed. ``seconds`` from its headers to its last byte, ``first_byte`` from dispatch to the first
     byte of a stream's body, or the headers of a whole answer. ``code`` is that of the error that the client got."""

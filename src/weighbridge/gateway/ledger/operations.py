@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from weighbridge.errors import InputError
 from weighbridge.gateway.ledger import refusals

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from weighbridge.gateway.rules.money import LARGEST, format_amount
 from weighbridge.gateway.rules.prices import MILLION, Price, ceiling
 from weighbridge.gateway.rules.terms import Bucket, Refused
@@ -32,8 +34,7 @@ class Limits:
     max_output: int = DEFAULT_MAX_OUTPUT
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Struct, frozen=True):
     """Something with a budget: ``name`` as a refusal says it, what its period has billed, unknown and held."""
 
     name: str
@@ -41,8 +42,7 @@ class Account:
     spent: int
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """What a request can use at most: input tokens, choices, tokens of a choice (None: not limited), the context."""
 
     input_bound: int
@@ -51,8 +51,7 @@ class Wish:
     context: int
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True):
     """Room for a request. ``hold`` in nano-units; ``tokens`` is the most that it can take from the token bucket."""
 
     max_output: int

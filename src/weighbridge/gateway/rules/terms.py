@@ -1,14 +1,16 @@
 """The words that the parts of the gateway share: who asks, what was admitted, what was used. Pure.
 
 Money is in nano-units of a currency (10^-9), whole numbers. Times are milliseconds since 1970 in UTC. Tokens are
-counted as the engine reports them.
+counted as the engine reports them. Structs rather than dataclasses: each request makes a dozen of them, each in a
+tenth of the time.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
+
+from msgspec import Struct
 
 Binding = Literal["verified", "declared"]
 
@@ -23,8 +25,7 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"  # usage missing or a crash: invoiced 0, its hold counts until corrected
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(Struct, frozen=True):
     """What an intent says of the model that answers it. ``name`` is what clients ask for.
 
     ``model_digest`` is the checkpoint's, ``decision`` the decision's id, ``flags_digest`` that of the engine's flags,
@@ -40,8 +41,7 @@ class Served:
     context: int
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Tokens as the engine reports them, cumulative. ``input`` includes ``cached``."""
 
     input: int
@@ -49,24 +49,21 @@ class Usage:
     cached: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
+class Presented(Struct, frozen=True):
     """The API key that a request carries: its id, and the keyed hash of its secret (32 bytes)."""
 
     key_id: str
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Idempotency:
+class Idempotency(Struct, frozen=True):
     """``header``: the Idempotency-Key; ``body``: SHA-256 of the request's body. Scope: (key, route, header)."""
 
     header: str
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """A request that wants to be admitted.
 
     ``input_bound``: min(context, body bytes + 512) tokens for each prompt, summed; ``choices``: n x prompts;
@@ -84,8 +81,7 @@ class Ask:
     idempotency: Idempotency | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(Struct, frozen=True):
     """A rate limit as the response headers say it: ``limit`` a minute, whole units left, milliseconds until full."""
 
     limit: int
@@ -93,8 +89,7 @@ class Bucket:
     reset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(Struct, frozen=True):
     """An intent that is committed. ``max_output`` is what each choice may have and is always sent upstream."""
 
     intent: str
@@ -106,8 +101,7 @@ class Admitted:
     tokens: Bucket | None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """No admission. ``status`` and ``code`` are what the client sees (OpenAI's error body); nothing was written.
 
     ``retry_after`` in milliseconds, where waiting helps; ``should_retry`` False where it never does. ``requests`` and
@@ -125,8 +119,7 @@ class Refused:
     tokens: Bucket | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(Struct, frozen=True):
     """The stored answer of the first request with this Idempotency-Key, free of charge."""
 
     intent: str
@@ -135,8 +128,7 @@ class Replay:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Retained:
+class Retained(Struct, frozen=True):
     """An answer to keep for an Idempotency-Key: the bytes that the client got, stream frames too."""
 
     status: int
@@ -144,8 +136,7 @@ class Retained:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Seal:
+class Seal(Struct, frozen=True):
     """How an intent ended. ``usage`` None means that the engine reported none. One that was not ``dispatched`` lets go
     of its Idempotency-Key: asked again, it is a new request."""
 
@@ -157,8 +148,7 @@ class Seal:
     dispatched: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(Struct, frozen=True):
     """A committed seal and what it costs in nano-units. ``overshoot``: nano-units above its hold, 0 normally."""
 
     intent: str
