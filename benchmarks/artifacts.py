@@ -113,7 +113,8 @@ def main() -> None:
             greatest, rms, weighted = differences(arguments.checkpoint, path)
             print(
                 f"| {form} | {size / 1e6:.0f} | {seconds:.2f} | {used:.2f} "
-                f"| {min(copies):.2f} | {seconds / min(copies):.1f} | {peak:.0f} | {greatest:.4f} | {rms:.4f} | {weighted:.4f} |",
+                f"| {min(copies):.2f} | {seconds / min(copies):.1f} | {peak:.0f} "
+                f"| {greatest:.4f} | {rms:.4f} | {weighted:.4f} |",
                 flush=True,
             )
 
