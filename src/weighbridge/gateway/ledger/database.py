@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from weighbridge.errors import StorageError
@@ -67,7 +68,7 @@ class Transaction:
             some = list(ids[start : start + LARGEST_GROUP])
             size = 1 << (len(some) - 1).bit_length()
             some += some[-1:] * (size - len(some))
-            found += self._database.fetch(f"{sql} ({_marks(size)}){tail}", some)
+            found += self._database.fetch(_asking(sql, size, tail), some)
         return found
 
     def insert(self, table: str, rows: Sequence[Row], tail: str = "") -> None:
@@ -76,9 +77,8 @@ class Transaction:
         while left:
             size = min(LARGEST_GROUP, 1 << (left.bit_length() - 1))
             group = rows[start : start + size]
-            one = f"({_marks(len(group[0]))})"
             values = [value for row in group for value in row]
-            self._database.change(f"INSERT INTO {table} VALUES {','.join([one] * size)}{tail}", values)
+            self._database.change(_inserting(table, size, len(group[0]), tail), values)
             start, left = start + size, left - size
 
     def burst(self) -> AbstractContextManager[None]:
@@ -148,6 +148,19 @@ class Database(ABC):
             return function(transaction)
         finally:
             self.rollback()
+
+
+# Remembered: long texts, the same for every group of a size; and a string that stays is hashed but once
+
+
+@lru_cache(maxsize=256)
+def _asking(sql: str, count: int, tail: str) -> str:
+    return f"{sql} ({_marks(count)}){tail}"
+
+
+@lru_cache(maxsize=256)
+def _inserting(table: str, rows: int, columns: int, tail: str) -> str:
+    return f"INSERT INTO {table} VALUES {','.join([f'({_marks(columns)})'] * rows)}{tail}"
 
 
 def _marks(count: int) -> str:
