@@ -17,7 +17,7 @@ from weighbridge.evidence import Evidence, PlanRef, Question
 from weighbridge.halving import Contest, contests
 from weighbridge.judge import NO_BASELINES, Baselines, judge, standing
 from weighbridge.measures.interface import ExactMeasure, SampledMeasure
-from weighbridge.plan import Plan, make_plan
+from weighbridge.plan import Plan, Step, make_plan
 from weighbridge.policy import Policy
 from weighbridge.store import EvidenceStore
 from weighbridge.times import format_time
@@ -70,14 +70,14 @@ def weigh(
     # 2. Exact measures: once, whole.
     for exact in measures.exact:
         _examine(exact, plan, store, clocks, problems, listen)
-    # 3. Sampled measures: those that a requirement rests on, then the others.
+    # 3. Sampled measures: what requirements ask of the model as it is, then of what is made of it, then the rest.
     sampled = {measure.question.digest: measure for measure in measures.sampled}
     stands = partial(standing, policy, baselines=baselines)
-    for named in (True, False):
+    for phase in range(3):
         runs = [
             Run(sampled[step.question.digest], step, plan.ref, stands, store, clocks, listen)
             for step in plan.steps
-            if step.question.digest in sampled and step.named is named
+            if step.question.digest in sampled and _phase(step) == phase
         ]
         _share_time(contests(runs, clocks, deadline, problems), clocks, deadline, problems)
     # 4. Judge all that lies in the store, whoever measured it and when: nobody may pick the run that looks best.
@@ -151,6 +151,13 @@ def _examine(
     listen(Progress(question, 0, 0, clocks.elapsed() - start, 0, (), end))
 
 
+def _phase(step: Step) -> int:
+    """Attacked models and artifacts are made first, at a price, and matter only where the model as it is does well."""
+    if not step.named:
+        return 2
+    return 1 if step.question.settings.keys() & {"attack", "artifact"} else 0
+
+
 def _share_time(
     runs: Sequence[Run | Contest], clocks: Clocks, deadline: float | None, problems: dict[str, str]
 ) -> None:
@@ -167,6 +174,8 @@ def _share(runs: Sequence[Run | Contest], clocks: Clocks, deadline: float | None
     while active and (deadline is None or clocks.elapsed() < deadline):
         for position, run in enumerate(list(active)):
             now = clocks.elapsed()
+            if deadline is not None and now >= deadline:
+                break
             until = None if deadline is None else now + (deadline - now) / (len(active) - position)
             try:
                 finished = run.advance(until)
