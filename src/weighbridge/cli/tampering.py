@@ -99,9 +99,13 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         "" if not change else f"{float(change['estimate']):+.2f}"
         + (f" ({float(span[0]):+.2f} to {float(span[1]):+.2f})" if span else ""),
         "" if cost is None else f"{cost['seconds']:.0f} s",
-        "" if cost is None else f"${cost['dollars']:.4f}",
+        "" if cost is None else _dollars(cost["dollars"]),
     )  # fmt: skip
 
 
 def _share(value: str | None) -> str:
     return "none" if value is None else f"{100 * float(value):.0f} %"
+
+
+def _dollars(price: float) -> str:
+    return f"${price:,.2f}" if price >= 0.01 else "under $0.01" if price else "nothing"
