@@ -28,11 +28,11 @@ class Connection(asyncio.Protocol):
         self.closed = False
         self.idle_since = 0.0
         self._waiter: asyncio.Future[None] | None = None
+        self._parser = httptools.HttpResponseParser(self)  # one answer after the other; one that failed is not reusable
         self._reset()
         self.complete = True  # nothing asked yet: whatever comes is unasked for
 
     def _reset(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
         self.headed = False
