@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
+import re
+import socket
 
 import openai
 import pytest
@@ -367,3 +369,27 @@ def test_a_request_leaves_nothing_for_the_collector(world: World, stream: bool) 
         world.wait(lambda: not any(isinstance(one, Exchange) for one in gc.get_objects()))
     finally:
         gc.enable()
+
+
+def test_requests_one_behind_the_other_on_one_connection(world: World) -> None:
+    """Pipelined: answered in order, each whole, and the connection ends where the client asks for it."""
+    asked = b""
+    for limit, last in ((1, b""), (2, b""), (3, b"connection: close\r\n")):
+        body = json.dumps({"model": "small", "messages": HELLO, "max_tokens": limit}).encode()
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {world.token}\r\n".encode()
+        asked += head + last + b"content-length: %d\r\n\r\n" % len(body) + body
+    with socket.create_connection(("127.0.0.1", world.port), timeout=10) as plug:
+        plug.sendall(asked)
+        said = b"".join(iter(lambda: plug.recv(65536), b""))
+    ids, closing = [], []
+    while said:
+        head, _, said = said.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        (size,) = re.findall(rb"content-length: (\d+)", head)
+        answer, said = json.loads(said[: int(size)]), said[int(size) :]
+        assert answer["choices"][0]["message"]["content"]
+        ids += re.findall(rb"x-request-id: (\w+)", head)
+        closing.append(b"connection: close" in head)
+    assert closing == [False, False, True]
+    assert [world.ledger.intents[one.decode()].max_output for one in ids] == [1, 2, 3]
+    world.at_rest()

@@ -16,10 +16,16 @@ Headers = list[tuple[bytes, bytes]]
 Fields = dict[str, Raw]
 
 JSON = (b"content-type", b"application/json")
+WHOLE = "weighbridge.whole"
+"""The ASGI extension by which ``protocol`` takes a whole answer."""
 EVENT_STREAM: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
+]
+_RATE = [
+    tuple(b"x-ratelimit-%b-%b" % (what, kind) for what in (b"limit", b"remaining", b"reset"))
+    for kind in (b"requests", b"tokens")
 ]
 
 _encode = msgspec.json.Encoder().encode
@@ -142,11 +148,11 @@ def error_headers(refused: Refused) -> Headers:
 def rate_headers(requests: Bucket | None, tokens: Bucket | None) -> Headers:
     """``x-ratelimit-*`` for the limits that the key has."""
     headers: Headers = []
-    for kind, bucket in ((b"requests", requests), (b"tokens", tokens)):
+    for (limit, remaining, reset), bucket in zip(_RATE, (requests, tokens), strict=True):
         if bucket is not None:
-            headers.append((b"x-ratelimit-limit-" + kind, b"%d" % bucket.limit))
-            headers.append((b"x-ratelimit-remaining-" + kind, b"%d" % max(0, bucket.remaining)))
-            headers.append((b"x-ratelimit-reset-" + kind, _duration(bucket.reset)))
+            headers.append((limit, b"%d" % bucket.limit))
+            headers.append((remaining, b"%d" % max(0, bucket.remaining)))
+            headers.append((reset, _duration(bucket.reset)))
     return headers
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from weighbridge.gateway.api.answers import JSON, Headers, error_body, error_headers, rate_headers
+from weighbridge.gateway.api.answers import JSON, WHOLE, Headers, error_body, error_headers, rate_headers
 from weighbridge.gateway.api.exchange import Exchange, Message, Receive, Reply, Seals, Send
 from weighbridge.gateway.api.models import Model
 from weighbridge.gateway.api.observing import Finished, Nobody, Observer
@@ -338,7 +338,10 @@ class _Visit:
 
     async def _reply(self, reply: Reply) -> None:
         self.status, self.code = reply.status, reply.code
-        headers = [*self.headers, *reply.headers, (b"content-length", b"%d" % len(reply.body))]
+        headers = [*self.headers, *reply.headers]
+        if self.read_all and self.scope["extensions"][WHOLE](self.scope, reply.status, headers, reply.body):
+            return
+        headers.append((b"content-length", b"%d" % len(reply.body)))
         if not self.read_all and self.scope["method"] not in ("GET", "HEAD"):
             headers.append((b"connection", b"close"))  # rather than read what nobody wants
         await self.send({"type": "http.response.start", "status": reply.status, "headers": headers})

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from weighbridge.gateway.api.answers import error_body, error_headers
+from weighbridge.gateway.api.answers import WHOLE, Headers, error_body, error_headers
+from weighbridge.gateway.api.exchange import Message
 from weighbridge.gateway.api.refusals import INVALID
 from weighbridge.gateway.rules.terms import Refused
 
@@ -40,6 +41,11 @@ class _Corked:
         if not self._waiting:
             self._loop.call_soon(self._flush)
         self._waiting.append(data)
+
+    def push(self, data: bytes) -> None:
+        """Write what is in one piece already."""
+        self._flush()
+        self._transport.write(data)
 
     def close(self) -> None:
         self._flush()
@@ -92,12 +98,14 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        self._count(len(url))
+        self._size += len(url)
+        if self._size > MAX_HEADER_BYTES:
+            self._refuse(TOO_LARGE)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
-        if len(self.headers) >= MAX_HEADERS:
+        self._size += len(name) + len(value)
+        if self._size > MAX_HEADER_BYTES or len(self.headers) >= MAX_HEADERS:
             self._refuse(TOO_LARGE)
         super().on_header(name, value)
 
@@ -105,19 +113,40 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():  # the parser would take what follows for another protocol, and drop a body
             self._refuse(NO_UPGRADE)
         self._in_headers, self._in_body = False, True
+        self.scope["extensions"] = {WHOLE: self.whole}  # type: ignore[dict-item]
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._in_body = False
         super().on_message_complete()
 
+    def whole(self, scope: Message, status: int, headers: Headers, body: bytes) -> bool:
+        """Answer ``scope`` with a whole body at once, as two messages would; False where it must be left to them.
+
+        uvicorn searches each header for what may not be in it, which takes as long as all else that it does with an
+        answer; these were all written here, and none of them is ``connection``.
+        """
+        cycle = self.cycle
+        if (
+            cycle.scope is not scope  # pipelined: the cycle is that of a later request
+            or cycle.disconnected
+            or not cycle.keep_alive
+            or scope["method"] == "HEAD"
+            or self.flow.write_paused
+        ):
+            return False
+        lines = [STATUS_LINE[status]]
+        for name, value in (*self.server_state.default_headers, *headers):
+            lines += (name, b": ", value, b"\r\n")
+        lines += (b"content-length: %d\r\n\r\n" % len(body), body)
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        self.transport.push(b"".join(lines))  # type: ignore[attr-defined]  # a ``_Corked``
+        cycle.on_response()
+        return True
+
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's signature
         self._answer(self._refusal or MALFORMED)
-
-    def _count(self, size: int) -> None:
-        self._size += size
-        if self._size > MAX_HEADER_BYTES:
-            self._refuse(TOO_LARGE)
 
     def _refuse(self, refused: Refused) -> None:
         self._refusal = refused
