@@ -28,8 +28,8 @@ SCOUT = 16
 """Tokens after which a continuation that can no longer come near its passage is left."""
 
 BEGIN = 96
-"""Tokens asked for at first of the others: 200 characters are about 50 tokens of English, 80 of code. Where they fall short,
-twice as many are asked for, and so on."""
+"""Tokens asked for at first of the others: 200 characters are about 50 tokens of English, 80 of code. Where they fall
+short, twice as many are asked for, and so on."""
 
 MOST_ABSENT = 0.1
 """Where more than this share of the suite's texts is not on the machine, the question stays undecided."""
