@@ -24,10 +24,11 @@ from pathlib import Path
 
 import aiohttp
 
-from weighbridge import canonical
+from weighbridge import canonical, leftovers
 from weighbridge.errors import EngineError, InputError, StorageError, WeighbridgeError
 from weighbridge.gateway.backend.listening import listeners
 
+_PREFIX = "weighbridge-engine-"
 _READY_SECONDS = 600.0  # a large model is read from a slow disk
 _POLL_SECONDS = 0.05
 _BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
@@ -111,7 +112,8 @@ class Engine:
         self.on_change = on_change
         self._probe = probe
         self._environment = dict(os.environ) if inherit else _environment()
-        self.folder = Path(tempfile.gettempdir(), f"weighbridge-engine-{secrets.token_hex(8)}")
+        self.folder = Path(tempfile.gettempdir(), f"{_PREFIX}{secrets.token_hex(8)}")
+        self._held: int | None = None
         self.socket = self.folder / "engine.sock"
         places = {"{socket}": str(self.socket), "{folder}": str(self.folder)}
         self._command = [_filled(argument, places) for argument in command]
@@ -124,7 +126,9 @@ class Engine:
         Raises ``EngineError``, ``StorageError`` where there can be no folder, or what ``fill`` or ``check`` raise.
         """
         try:
+            leftovers.remove(self.folder.parent, _PREFIX)  # weights that a killed gateway had copied
             self.folder.mkdir(mode=0o700)
+            self._held = leftovers.hold(self.folder)
         except OSError as cause:
             raise StorageError(f"no private folder can be made: {cause.strerror}", where=str(self.folder)) from cause
         await asyncio.to_thread(fill, self.folder)
@@ -139,6 +143,9 @@ class Engine:
                 await self._task
         await self._kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     async def counters(self) -> Counters | None:
         """What the engine has counted since its start; None if it does not say."""
