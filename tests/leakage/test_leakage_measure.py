@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from weighbridge.engines.scripted import ScriptedEngine
 from weighbridge.errors import EngineError, SuiteError
 from weighbridge.evidence import Observation
-from weighbridge.measures import leakage
 from weighbridge.measures.interface import Answer, SampledMeasure
 from weighbridge.measures.leakage import BEGIN, NOTHING, SCOUT, Leakage
 from weighbridge.measures.matching import near, verbatim
@@ -170,7 +169,7 @@ def test_nothing_is_loaded_before_the_first_ask_and_tokens_of_others_do_not_coun
         loads.append(1)
         return engine
 
-    suite = suite_of(*(Passage(f"Once {number}", TRUE, OTHER) for number in range(20)))
+    suite = suite_of(*(Passage(f"Once {number}", TRUE, OTHER) for number in range(30)))
     measure = Leakage(CHECKPOINT, suite, engine.settings, load)
     stream = measure.ask(suite.clusters.values())
     assert not loads
@@ -178,7 +177,7 @@ def test_nothing_is_loaded_before_the_first_ask_and_tokens_of_others_do_not_coun
     before = measure.tokens
     engine.complete(["somebody else"], until=(), max_tokens=100)
     assert measure.tokens == before > 0
-    assert [one.observation.item for group in stream for one in group] == [f"p{number}" for number in range(1, 20)]
+    assert [one.observation.item for group in stream for one in group] == [f"p{number}" for number in range(1, 30)]
     assert loads == [1]
 
 
@@ -188,7 +187,6 @@ def test_the_question_says_how_texts_are_matched() -> None:
     assert question.measure == "leakage"
     assert question.settings["matching"] == {"near": "0.9", "personal_data": 1, "method": "greedy"}
     assert Leakage(CHECKPOINT, suite, {}, ScriptedEngine).metrics == tuple(NOTHING)
-    assert leakage.LOOK == 8
 
 
 def test_suites_that_cannot_be_measured() -> None:
