@@ -39,3 +39,14 @@ def test_a_bar_says_who_waits_who_works_and_how_it_ended(monkeypatch: pytest.Mon
     assert "1/1" in last[0]
     assert "40/40" in last[1]
     assert "50 tokens/s" in last[1]
+
+
+def test_what_the_time_did_not_suffice_for_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    begun, unbegun = question(suite(40)), question(suite(41))
+    with progress.listener(quiet=False) as listen:
+        listen(Progress(begun, 8, 40, 1.0, 10, (), "time is up"))
+        listen(Progress(unbegun, 0, 41, 0.0, 0, (), "time is up"))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2, "none for the question that was never begun"
+    assert "1 questions were not settled and 1 not begun" in lines[1]
+    assert "--budget" in lines[1]

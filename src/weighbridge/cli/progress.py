@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import click
 
@@ -41,19 +41,32 @@ def state(progress: Progress) -> str:
 
 @contextmanager
 def listener(quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """What listens to a weighing: bars on a terminal, a line a question elsewhere, nothing if ``quiet``."""
+    """What listens to a weighing: bars on a terminal, a line a question elsewhere, nothing if ``quiet``. What the time
+    did not suffice for is said at the end."""
     if quiet:
         yield lambda _: None
-    elif sys.stderr.isatty():
-        with _bars() as listen:
-            yield listen
-    else:
-        yield _line
+        return
+    late: dict[str, Progress] = {}
+    with _bars() if sys.stderr.isatty() else nullcontext(_line) as show:
+
+        def listen(progress: Progress) -> None:
+            if progress.end == "time is up":
+                late[progress.question.digest] = progress
+            show(progress)
+
+        yield listen
+    if late:
+        unbegun = sum(progress.items == 0 for progress in late.values())
+        click.echo(
+            f"time is up: {len(late) - unbegun} questions were not settled and {unbegun} not begun. "
+            "The same command goes on where this ended; give it a larger --budget, or none",
+            err=True,
+        )
 
 
 def _line(progress: Progress) -> None:
-    """One line when a question ends."""
-    if progress.end is None:
+    """One line when a question ends, unless it was never begun."""
+    if progress.end is None or (progress.end == "time is up" and not progress.items):
         return
     counted = f"{progress.items} of {progress.of} items, " if progress.of else ""
     rate = f", {progress.tokens / progress.seconds:.0f} tokens/s" if progress.tokens and progress.seconds else ""
