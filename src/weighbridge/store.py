@@ -30,6 +30,7 @@ class EvidenceStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._parsed: dict[str, Evidence] = {}  # by the digest of the file, which is looked at every time
 
     def path(self, question: Question) -> Path:
         """The file of the record that counts."""
@@ -39,7 +40,7 @@ class EvidenceStore:
         """The records that count, by question digest. Raises ``EvidenceError`` for a file that is not what it says."""
         records = []
         for path in self._files():
-            record = from_bytes(read(path, error=EvidenceError), where=str(path))
+            record = self._record(path)
             if path.stem != _hex(record.question.digest):
                 raise EvidenceError(
                     "the file name is not the digest of its question", where=str(path), remedy="do not rename evidence"
@@ -64,7 +65,14 @@ class EvidenceStore:
     def get(self, question: Question) -> Evidence | None:
         """The record that counts for ``question``, if there is one."""
         path = self.path(question)
-        return from_bytes(read(path, error=EvidenceError), where=str(path)) if path.exists() else None
+        return self._record(path) if path.exists() else None
+
+    def _record(self, path: Path) -> Evidence:
+        data = read(path, error=EvidenceError)
+        digest = canonical.digest_bytes(data)
+        if digest not in self._parsed:
+            self._parsed[digest] = from_bytes(data, where=str(path))
+        return self._parsed[digest]
 
     def put(self, record: Evidence) -> Evidence:
         """Keep ``record``; returns the one that counts, which is the first unless this one continues it."""

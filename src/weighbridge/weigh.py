@@ -70,16 +70,20 @@ def weigh(
     # 2. Exact measures: once, whole.
     for exact in measures.exact:
         _examine(exact, plan, store, clocks, problems, listen)
-    # 3. Sampled measures: what requirements ask of the model as it is, then of what is made of it, then the rest.
+    # 3. Sampled measures: what requirements ask of the model as it is, in half of the time at most where they also ask
+    # of what is made of it; then that; then the rest.
     sampled = {measure.question.digest: measure for measure in measures.sampled}
     stands = partial(standing, policy, baselines=baselines)
-    for phase in range(3):
-        runs = [
-            Run(sampled[step.question.digest], step, plan.ref, stands, store, clocks, listen)
-            for step in plan.steps
-            if step.question.digest in sampled and _phase(step) == phase
-        ]
-        _share_time(contests(runs, clocks, deadline, problems), clocks, deadline, problems)
+    phases: list[list[Run]] = [[], [], []]
+    for step in plan.steps:
+        if step.question.digest in sampled:
+            run = Run(sampled[step.question.digest], step, plan.ref, stands, store, clocks, listen)
+            phases[_phase(step)].append(run)
+    for number, runs in enumerate(phases):
+        until = deadline
+        if deadline is not None and number == 0 and phases[1]:
+            until = (clocks.elapsed() + deadline) / 2
+        _share_time(contests(runs, clocks, until, problems), clocks, until, problems)
     # 4. Judge all that lies in the store, whoever measured it and when: nobody may pick the run that looks best.
     at = format_time(clocks.now())
     judgement = judge(policy, store.load(), checkpoint=checkpoint, at=at, baselines=baselines)
