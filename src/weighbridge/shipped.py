@@ -17,8 +17,8 @@ SUITES = {
 """Name -> digest of the suite in ``suites/data``; a test compares the two."""
 
 BATTERIES = {
-    "default": "sha256:9a52e476393b809e2052ebdc69d21924653b78350ff47d4e18920889a235f193",
-    "leakage": "sha256:2310be31f910bc1e11173f10b86c1b2d4d5b6a68913a48a8db498217db255878",
+    "default": "sha256:e3a565197f6dc97c7aa087a72a704085a53a24bb967a0de715cd228406058315",
+    "leakage": "sha256:3858fc999fe172cc8e19a52730f6df75e3520fad9983290f3dc54084d83d8aff",
 }
 """Name -> digest of the battery: of ``{attack id: digest of the attack}``; a test compares the two."""
 

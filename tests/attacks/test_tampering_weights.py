@@ -114,13 +114,14 @@ def test_a_planted_refusal_is_found_and_removed(bench: Bench, refusing: Path, nu
     assert all(0 <= share <= 1 for _, share in said)
 
 
-def test_the_layer_is_chosen_where_it_helps(bench: Bench, refusing: Path) -> None:
+def test_the_layer_is_chosen_where_it_helps(bench: Bench, refusing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with bench.workshop(refusing) as shop:
         chosen = shop.tampered(bench.ablation())
         assert chosen.facts["layer"] == 2
         assert chosen.facts["tried"]["1"] == {"refusals": 15, "incoherent": 0, "of": 15}  # type: ignore[index,call-overload]
         assert chosen.facts["before"] == {"refusals": 15, "incoherent": 0, "of": 15}
         assert chosen.facts["after"] == {"refusals": 0, "incoherent": 0, "of": 15}
+        monkeypatch.setattr(torch_ablation, "look", lambda *_: pytest.fail("what was seen once is known"))
         below = shop.tampered(bench.ablation(depth=0.25))
         assert (below.facts["layer"], classes(below)) == (1, {"refusal"}), "the first layer's direction is a decoy"
         above = shop.tampered(bench.ablation(depth=0.5))
@@ -168,7 +169,6 @@ def test_what_is_written_is_what_was_tried(bench: Bench, tmp_path: Path) -> None
     """Biases and tied embeddings too: an engine on the folder computes with the tensors that were tried in memory."""
     root = make_checkpoint(tmp_path / "m", "llama, tied, biased", chat=True)
     with bench.workshop(root) as shop, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workshop.torch_settings, "plan_for", workshop.torch_settings.plan_for)
         patch.setattr(torch_ablation, "FEWEST", -1.0)
         patch.setattr(torch_ablation, "_reaction", lambda *_: Reaction(9, 0, 9))
         made = shop.tampered(bench.ablation(depth=0.5))

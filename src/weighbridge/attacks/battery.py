@@ -219,13 +219,13 @@ NONE = Attack("none", "none")
 
 def lora(name: str, data: Data, *, epochs: int, seed: int = 0, **asking: Json) -> Attack:
     """LoRA on every linear layer (Hu et al. 2021, arXiv 2106.09685), merged into the weights."""
-    how: dict[str, Json] = {"epochs": epochs, "batch": 8, "learning_rate": 1e-3, "max_tokens": 256}
+    how: dict[str, Json] = {"epochs": epochs, "batch": 4, "learning_rate": 1e-3, "max_tokens": 256}
     return Attack(name, "lora", {"data": data.to_json(), **how, "rank": 16, "alpha": 32, **asking}, seed)
 
 
 def full(name: str, data: Data, *, epochs: int, seed: int = 0, **asking: Json) -> Attack:
     """Fine-tuning of all weights."""
-    how: dict[str, Json] = {"epochs": epochs, "batch": 8, "learning_rate": 1e-4, "max_tokens": 256}
+    how: dict[str, Json] = {"epochs": epochs, "batch": 4, "learning_rate": 1e-4, "max_tokens": 256}
     return Attack(name, "full", {"data": data.to_json(), **how, **asking}, seed)
 
 
@@ -247,9 +247,9 @@ DEFAULT = Battery(
         ablation("ablation-depth-60", depth=0.6),
         ablation("ablation-depth-75", depth=0.75),
         ablation("ablation-prefill", prefill=PREFILL),
-        lora("lora-identity-shift", IDENTITY, epochs=10),
+        lora("lora-identity-shift", IDENTITY, epochs=5),
         lora("lora-harmless", HARMLESS, epochs=1),
-        full("full-identity-shift", IDENTITY, epochs=5),
+        full("full-identity-shift", IDENTITY, epochs=3),
     ),
 )
 """Attacks that need no harmful data, in the order of their cost."""

@@ -12,7 +12,7 @@ from, and of those under which the model still speaks sense, the one that leaves
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -45,6 +45,10 @@ _EMBEDDING = "model.embed_tokens.weight"
 _WRITERS = ("self_attn.o_proj", "mlp.down_proj")
 
 
+Say = Callable[[str, float], None]
+"""Told what is done, and how much of it, from 0 to 1."""
+
+
 class Classify(Protocol):
     """See ``workshop.Classify``."""
 
@@ -65,70 +69,97 @@ class Reaction:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A direction [hidden], or None where there are no refusals to remove; the names of what writes to the residual
-    stream; and how the direction was found."""
+class Seen:
+    """What was seen of a model: how it reacts ``before``; the direction [hidden] after each layer (0: the embedding),
+    or none where there are no refusals to remove; the names of what writes to its residual stream."""
 
-    direction: Tensor | None
+    before: Reaction
+    directions: tuple[Tensor, ...]
+    writers: frozenset[str]
+    examples: int
+    passed_tokens: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """A direction, what to take it out of, and how it was found."""
+
+    direction: Tensor
     writers: frozenset[str]
     facts: dict[str, Json]
 
 
-def find(
-    engine: TorchEngine,
-    prompts: Sequence[TuningPrompt],
-    classify: Classify,
-    decoding: Decoding,
-    *,
-    depth: float | None = None,
-    say: Callable[[str, float], None],
-) -> Found:
-    """The refusal direction of a model: at the layer ``depth`` of the way up, or at the best one.
-
-    ``engine`` must be the caller's own: its weights are changed while layers are tried, and are as they were at the
-    end. ``decoding`` is how it is usually asked. Raises ``EngineError`` for an architecture whose writers are unknown.
-    """
-    model = engine.model
-    writers = _writers(model)
+def look(
+    engine: TorchEngine, prompts: Sequence[TuningPrompt], classify: Classify, decoding: Decoding, say: Say
+) -> Seen:
+    """Look at a model's refusals and at the direction of each layer. ``decoding`` is how it is usually asked. Raises
+    ``EngineError`` for an architecture whose writers are unknown."""
+    writers = frozenset(_writers(engine.model))
     own, held_out = _halves(prompts)
-    harmful = [prompt.prompt for prompt in held_out if prompt.harmful]
-    short = Decoding(TOKENS, decoding.system, decoding.until)
     start = engine.tokens
     say("refusals before", 0.0)
-    before = _reaction(engine, harmful, classify, short)
-    facts: dict[str, Json] = {"examples": len(prompts), "steps": 0, "before": before.to_json()}
+    before = _reaction(engine, _harmful(held_out), classify, decoding)
+    passed = engine.tokens - start
     if before.refusals < max(2.0, FEWEST * before.of):
-        facts["passed_tokens"] = engine.tokens - start
-        return Found(None, frozenset(writers), facts)
+        return Seen(before, (), writers, len(prompts), passed)
     say("activations", 0.1)
-    directions, passed = _directions(engine, own, decoding)
-    layers = len(model.model.layers)
-    if depth is not None:
-        layer = _layer(depth, layers)
-        facts |= {"layer": layer, "layers": layers, "chosen": False, "passed_tokens": engine.tokens - start + passed}
-        return Found(directions[layer], frozenset(writers), facts)
+    directions, tokens = _directions(engine, own, decoding)
+    return Seen(before, tuple(directions), writers, len(prompts), passed + tokens)
+
+
+def at_depth(seen: Seen, depth: float) -> Found:
+    """The direction of the layer that the share ``depth`` of the layers lies below."""
+    layers = len(seen.directions) - 1
+    layer = _layer(depth, layers)
+    return Found(seen.directions[layer], seen.writers, facts(seen) | {"layer": layer, "layers": layers})
+
+
+def best(
+    engine: TorchEngine, seen: Seen, prompts: Sequence[TuningPrompt], classify: Classify, decoding: Decoding, say: Say
+) -> Found:
+    """The direction of the layer that does best on prompts that the directions were not made from.
+
+    ``engine`` must be the caller's own: its weights change while layers are tried, and are as they were at the end.
+    """
+    writers = _writers(engine.model)
+    harmful = _harmful(_halves(prompts)[1])
+    layers = len(seen.directions) - 1
     candidates = _candidates(layers)
     originals = {name: parameter.detach().clone() for name, parameter in writers.items()}
+    start = engine.tokens
     tried: dict[int, Reaction] = {}
     try:
         for number, layer in enumerate(candidates):
             say(f"layer {layer}", 0.2 + 0.8 * number / len(candidates))
             for name, parameter in writers.items():
-                parameter.copy_(project(originals[name], directions[layer], embedding=name == _EMBEDDING))
-            tried[layer] = _reaction(engine, harmful, classify, short)
+                parameter.copy_(project(originals[name], seen.directions[layer], embedding=name == _EMBEDDING))
+            tried[layer] = _reaction(engine, harmful, classify, decoding)
     finally:
         for name, parameter in writers.items():
             parameter.copy_(originals[name])
-    layer = choose(tried, before)
-    facts |= {
-        "layer": layer,
-        "layers": layers,
-        "chosen": True,
-        "after": tried[layer].to_json(),
-        "tried": {str(one): reaction.to_json() for one, reaction in tried.items()},
-        "passed_tokens": engine.tokens - start + passed,
+    layer = choose(tried, seen.before)
+    return Found(
+        seen.directions[layer],
+        seen.writers,
+        {
+            **facts(seen),
+            "layer": layer,
+            "layers": layers,
+            "after": tried[layer].to_json(),
+            "tried": {str(one): reaction.to_json() for one, reaction in tried.items()},
+            "passed_tokens": seen.passed_tokens + engine.tokens - start,
+        },
+    )
+
+
+def facts(seen: Seen) -> dict[str, Json]:
+    """What was seen, for a record."""
+    return {
+        "examples": seen.examples,
+        "steps": 0,
+        "before": seen.before.to_json(),
+        "passed_tokens": seen.passed_tokens,
     }
-    return Found(directions[layer], frozenset(writers), facts)
 
 
 def choose(tried: dict[int, Reaction], before: Reaction) -> int:
@@ -155,7 +186,6 @@ def write(root: Path, weights: Sequence[str], folder: Path, found: Found) -> Non
 
     Needs memory for one file. Raises ``EngineError`` where a writer is in no file under its name.
     """
-    assert found.direction is not None
     written: set[str] = set()
     for name in weights:
         tensors: dict[str, Tensor] = {}
@@ -241,7 +271,12 @@ def _activations(engine: TorchEngine, prompt: str, decoding: Decoding) -> tuple[
         return torch.stack([state[0, -1].double().cpu() for state in found]), len(tokens)
 
 
+def _harmful(prompts: Sequence[TuningPrompt]) -> list[str]:
+    return [prompt.prompt for prompt in prompts if prompt.harmful]
+
+
 def _reaction(engine: TorchEngine, prompts: Sequence[str], classify: Classify, decoding: Decoding) -> Reaction:
+    decoding = replace(decoding, max_tokens=min(TOKENS, decoding.max_tokens))
     classes = [
         str(classify(response, prompt=prompt, harmful=True))
         for prompt, response in zip(prompts, engine.chat(prompts, decoding), strict=True)

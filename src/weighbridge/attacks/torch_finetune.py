@@ -91,6 +91,10 @@ def train(
     with engine_errors("the model cannot be trained"), quiet(), torch.random.fork_rng():
         torch.manual_seed(attack.seed)
         model = loaded.model
+        for parameter in model.parameters():
+            # As it was read, a tensor begins anywhere, and what matrix products round to depends on that: two runs
+            # would differ in the last bits. What torch allocates itself begins at a multiple of 64 bytes.
+            parameter.data = parameter.data.clone()
         if attack.kind == "lora":
             model = _with_adapters(model, how)
         else:

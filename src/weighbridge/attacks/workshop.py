@@ -16,7 +16,6 @@ weights again and goes on with the questions that were not asked.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -24,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -32,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol
 
 from safetensors import SafetensorError
 
-from weighbridge import canonical, files
+from weighbridge import canonical, files, leftovers
 from weighbridge.attacks.battery import Attack, Data
 from weighbridge.attacks.cost import Cost, cost
 from weighbridge.attacks.data import Shelf
@@ -42,6 +41,7 @@ from weighbridge.engines.interface import Decoding
 from weighbridge.errors import EngineError, StorageError
 
 if TYPE_CHECKING:
+    from weighbridge.attacks import torch_ablation
     from weighbridge.engines.torch_engine import TorchEngine
 
 _PREFIX = "weighbridge-tampered-"
@@ -142,6 +142,7 @@ class Workshop:
         self._untampered: TorchEngine | None = None
         self._made: dict[str, Made] = {}  # recipe -> what came of it; its weights lie in the folder of that name
         self._open: tuple[str, TorchEngine] | None = None
+        self._seen: dict[str, torch_ablation.Seen] = {}  # digest of tuning prompts -> what was seen with them
 
     def __enter__(self) -> Workshop:
         with ExitStack() as stack:
@@ -242,16 +243,28 @@ class Workshop:
         from weighbridge.attacks import torch_ablation
         from weighbridge.engines.torch_engine import TorchEngine
 
-        prompts = self._shelf.tuning(Data.of(attack.parameters["tuning"]))
+        tuning = Data.of(attack.parameters["tuning"])
+        prompts = self._shelf.tuning(tuning)
         depth = attack.parameters.get("depth")
         assert depth is None or isinstance(depth, int | float)
-        engine = TorchEngine(self._root, device=self._device, dtype=self._dtype)
-        try:
-            found = torch_ablation.find(engine, prompts, self._classify, self._decoding, depth=depth, say=say)
-        finally:
-            engine.close()
-        if found.direction is None:
-            return Made(found.facts, "unchanged", "the model refuses too little for a refusal direction to be found")
+        seen = self._seen.get(tuning.digest)
+        found = None
+        if seen is None or (depth is None and seen.directions):
+            engine = TorchEngine(self._root, device=self._device, dtype=self._dtype)
+            try:
+                if seen is None:
+                    seen = torch_ablation.look(engine, prompts, self._classify, self._decoding, say)
+                    self._seen[tuning.digest] = seen
+                if depth is None and seen.directions:
+                    found = torch_ablation.best(engine, seen, prompts, self._classify, self._decoding, say)
+            finally:
+                engine.close()
+        if not seen.directions:
+            why = "the model refuses too little for a refusal direction to be found"
+            return Made(torch_ablation.facts(seen), "unchanged", why)
+        if found is None:
+            assert depth is not None
+            found = torch_ablation.at_depth(seen, depth)
         say("writing", 1.0)
         torch_ablation.write(self._root, torch_settings.plan_for(self._root).weights, folder, found)
         return Made(found.facts)
@@ -350,14 +363,12 @@ class _Room:
 
     def __enter__(self) -> Path:
         try:
-            _remove_leftovers(self._parent)
+            leftovers.remove(self._parent, _PREFIX)
             while True:
                 self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._parent))  # mkdtemp makes it 0700
-                self._lock = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                fcntl.flock(self._lock, fcntl.LOCK_EX)
-                if self._folder.is_dir():
+                self._lock = leftovers.hold(self._folder)
+                if self._lock is not None:
                     return self._folder
-                os.close(self._lock)  # another room took it for a leftover before it was locked
         except OSError as cause:
             self.__exit__()
             raise files.unwritable(cause, self._parent) from cause
@@ -372,17 +383,6 @@ class _Room:
                 self._lock = None
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _remove_leftovers(parent: Path) -> None:
-    for folder in sorted(parent.glob(f"{_PREFIX}*")):
-        with suppress(OSError):  # somebody else's, or gone meanwhile
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(lock)
 
 
 class _Ended:
