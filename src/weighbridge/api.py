@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -56,6 +57,7 @@ from weighbridge.workspace import Workspace
 if TYPE_CHECKING:
     from weighbridge.asking import Progress
     from weighbridge.assemble import Setup
+    from weighbridge.emitted import Exporting
     from weighbridge.release.bundle import Bundle
     from weighbridge.release.verify import Verified
     from weighbridge.remeasure import Remeasured
@@ -181,14 +183,16 @@ def weigh(
     setup: Setup | None = None,
     state_path: Path | None = None,
     listen: Callable[[Progress], None] = lambda _: None,
+    exporting: Exporting = lambda _: nullcontext(),
 ) -> Outcome:
     """Plan, measure and decide; everything is written to the folder ``out``.
 
     ``budget`` is in seconds of measuring: what it leaves unsettled is undecided. Without a ``key`` the decision is a
     draft, which never replaces a signed one. ``trust`` says who may sign imports; without it, ``key``. ``baselines``
     is the registry of the models that lines compare with, ``successor`` the file of a decision by which a successor is
-    served, which ``trust`` must vouch for. ``state_path`` remembers the serials of signed decisions. Work that was
-    interrupted resumes. Raises ``InputError`` and ``StorageError``.
+    served, which ``trust`` must vouch for. ``state_path`` remembers the serials of signed decisions. ``listen`` is told
+    of each question's progress, ``exporting`` of each artifact's. Work that was interrupted resumes. Raises
+    ``InputError`` and ``StorageError``.
     """
     from weighbridge.asking import Clocks
     from weighbridge.assemble import Workbench
@@ -209,7 +213,7 @@ def weigh(
         check_plans(workspace.plans(), None, records)  # now, not after hours of measuring
         weighed = _weighed(Path(baselines), policy, checkpoint.digest, state_path, _own_keys(trust, key))
         try:
-            measures, unmade = bench.with_artifacts(measures, policy, workspace.artifacts)
+            measures, unmade = bench.with_artifacts(measures, policy, workspace.artifacts, exporting=exporting)
             workspace.write_plan(make_plan(policy, checkpoint.digest, measures.questions))
             clocks = Clocks(now, time.monotonic)
             result = run_weighing(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weighbridge.canonical import Json
 from weighbridge.checkpoint import Checkpoint
-from weighbridge.emitted import Emitted
+from weighbridge.emitted import Emitted, Exporting
 from weighbridge.engines.interface import Decoding
 from weighbridge.errors import InputError, SuiteError
 from weighbridge.measures.capability import Capability
@@ -215,9 +216,11 @@ class Workbench:
             ],
         )
 
-    def with_artifacts(self, measures: Measures, policy: Policy, folder: Path) -> tuple[Measures, dict[str, str]]:
-        """``measures``, and those of the artifacts, which are exported into ``folder`` first; and why an artifact could
-        not be made, if so.
+    def with_artifacts(
+        self, measures: Measures, policy: Policy, folder: Path, *, exporting: Exporting = lambda _: nullcontext()
+    ) -> tuple[Measures, dict[str, str]]:
+        """``measures``, and those of the artifacts, which are exported into ``folder`` first, ``exporting`` being told
+        of each; and why an artifact could not be made, if so.
 
         Raises ``InputError`` for an unknown format, or where the policy asks nothing of artifacts; ``StorageError``.
         """
@@ -239,7 +242,7 @@ class Workbench:
             device=self.setup.device,
             dtype=self.setup.dtype,
         )
-        made, problems = emitted.export(names)
+        made, problems = emitted.export(names, exporting=exporting)
         sampled = [*measures.sampled, *emitted.measures(made, policy, measures.sampled)]
         unmade = {f"artifact {name}": f"{name} was not made: {reason}" for name, reason in problems.items()}
         return replace(measures, sampled=sampled), unmade

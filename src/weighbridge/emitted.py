@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from weighbridge.engines.torch_engine import TorchEngine
 
 T = TypeVar("T")
+
+Exporting = Callable[[str], AbstractContextManager[Progress | None]]
+"""From the name of a format to what is told, while it is made, of bytes done and in all."""
 
 DEQUANTISED = "dequantised"
 """What the setting ``weights`` says where not the file itself is run, but the numbers that it stands for."""
@@ -81,7 +85,7 @@ class Emitted:
         self._loaded: tuple[object, TorchEngine | LlamaCppEngine] | None = None
 
     def export(
-        self, names: Sequence[str], *, progress: Progress | None = None
+        self, names: Sequence[str], *, exporting: Exporting = lambda _: nullcontext()
     ) -> tuple[list[Artifact], dict[str, str]]:
         """The artifacts of these formats, and why the others could not be made (name -> reason).
 
@@ -95,7 +99,9 @@ class Emitted:
         for name in names:
             path = artifact_path(self._folder, name)
             try:
-                made.append(Artifact(path, export_gguf(self._checkpoint, name, path, progress=progress)))
+                with exporting(name) as progress:
+                    record = export_gguf(self._checkpoint, name, path, progress=progress)
+                made.append(Artifact(path, record))
             except (CheckpointError, EngineError) as error:
                 problems[name] = str(error)
         return made, problems

@@ -88,24 +88,29 @@ def _bars() -> Iterator[Callable[[Progress], None]]:
         TextColumn("{task.fields[state]}"),
     )
     tasks: dict[str, TaskID] = {}
-    with Bars(*columns, console=Console(stderr=True)) as bars:
+    bars = Bars(*columns, console=Console(stderr=True))
 
-        def listen(progress: Progress) -> None:
-            digest = progress.question.digest
-            if digest not in tasks:
-                tasks[digest] = bars.add_task(label(progress.question), total=progress.of or None, rate="", state="")
-            rate = f"{progress.tokens / progress.seconds:.0f} tokens/s" if progress.tokens and progress.seconds else ""
-            bars.update(tasks[digest], completed=progress.items, rate=rate, state=state(progress))
-            if progress.end is not None:
-                bars.update(tasks[digest], total=progress.of or 1, completed=progress.items if progress.of else 1)
-                bars.stop_task(tasks[digest])
+    def listen(progress: Progress) -> None:
+        bars.start()  # not before: until something is asked, the screen may be another bar's
+        digest = progress.question.digest
+        if digest not in tasks:
+            tasks[digest] = bars.add_task(label(progress.question), total=progress.of or None, rate="", state="")
+        rate = f"{progress.tokens / progress.seconds:.0f} tokens/s" if progress.tokens and progress.seconds else ""
+        bars.update(tasks[digest], completed=progress.items, rate=rate, state=state(progress))
+        if progress.end is not None:
+            bars.update(tasks[digest], total=progress.of or 1, completed=progress.items if progress.of else 1)
+            bars.stop_task(tasks[digest])
 
+    try:
         yield listen
+    finally:
+        if tasks:
+            bars.stop()
 
 
 @contextmanager
 def bytes_bar(what: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar of bytes while files are hashed or copied; None where nobody looks."""
+    """A bar of bytes while files are hashed, copied or made; None where nobody looks."""
     if quiet or not sys.stderr.isatty():
         yield None
         return

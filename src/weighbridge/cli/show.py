@@ -30,6 +30,14 @@ def judgement(value: Mapping[str, Any]) -> None:
         click.echo()
         for verdict in tier["own"]:
             line(verdict, indent=2)
+    for name, artifact in value["artifacts"].items():
+        click.echo()
+        click.secho(f"artifact {visible(name)}", bold=True, nl=False)
+        click.echo(": ", nl=False)
+        mark(artifact["outcome"])
+        click.echo()
+        for verdict in artifact["own"]:
+            line(verdict, indent=2)
     click.echo()
     click.echo("decision: ", nl=False)
     click.secho(value["tier"], bold=True)

@@ -78,6 +78,7 @@ def command(
             setup=setup,
             state_path=options.state_path(),
             listen=listen,
+            exporting=lambda name: progress.bytes_bar(f"exporting {name}", as_json),
         )
     return show.outcome(outcome, require, as_json)
 
