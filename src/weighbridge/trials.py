@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from weighbridge.attacks.battery import BATTERIES, LEAKAGE, Attack, Battery
 from weighbridge.attacks.data import Shelf
-from weighbridge.attacks.resolve import resolve_battery, seconds_to_make
+from weighbridge.attacks.resolve import data_of, resolve_battery, seconds_to_make
 from weighbridge.canonical import Json
 from weighbridge.checkpoint import Checkpoint
 from weighbridge.engines.interface import Decoding
-from weighbridge.errors import PolicyError
+from weighbridge.errors import InputError, PolicyError
 from weighbridge.evidence import Question
 from weighbridge.measures import exposure, leakage
 from weighbridge.measures.attacked import Attacked, AttackedEngine, Trial
@@ -51,7 +51,7 @@ def batteries_of(policy: Policy) -> dict[str, Battery]:
     return result
 
 
-def data_of(policy: Policy) -> list[Path]:
+def files_of(policy: Policy) -> list[Path]:
     """The files of training data that the policy's batteries are made of."""
     sources = [given.source for given in policy.batteries.values() if given.source is not None]
     return [Path(_beside(policy, source)) for source in sources if source.endswith(".jsonl")]
@@ -117,9 +117,20 @@ class Trials:
         self._closing.close()
 
     def measures(self, policy: Policy, suites: Mapping[str, Suite]) -> Iterator[SampledMeasure]:
-        """What the policy's lines on tampering and leakage ask, attack by attack in the order of each battery."""
-        self.data += data_of(policy)
+        """What the policy's lines on tampering and leakage ask, attack by attack in the order of each battery.
+
+        Raises ``PolicyError``, and ``InputError`` for data that no battery names.
+        """
         batteries = batteries_of(policy)
+        named = {digest for battery in batteries.values() for digest in data_of(battery)}
+        for path in self.data:
+            if Shelf([path]).digests.isdisjoint(named):
+                raise InputError(
+                    f"no battery of the policy {policy.name} names this data, so nothing would be done with it",
+                    where=str(path),
+                    remedy="name the file in `batteries`, and the battery in a line (docs/tampering.md)",
+                )
+        self.data += files_of(policy)
         asked: dict[tuple[str, str, bool], None] = {}
         leaking: dict[tuple[str, str], None] = {}
         for bound, _ in policy.bounds():

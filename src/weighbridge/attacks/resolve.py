@@ -62,9 +62,7 @@ def with_data(battery: Battery, paths: Sequence[Path]) -> Battery:
     """``battery`` with fine-tuning of both kinds added on each of the user's files that it does not name already, under
     a name of its own. Raises ``SuiteError`` for malformed data."""
     added: list[Attack] = []
-    named = {Data.of(value).digest for attack in battery.attacks for key, value in attack.parameters.items()
-             if key in ("data", "tuning")}  # fmt: skip
-    new = [path for path in paths if Shelf([path]).digests.isdisjoint(named)]
+    new = [path for path in paths if Shelf([path]).digests.isdisjoint(data_of(battery))]
     for path in new:
         data = own_data(path)
         epochs = max(1, -(-_SEEN // len(Shelf([path]).pairs(data))))
@@ -72,6 +70,16 @@ def with_data(battery: Battery, paths: Sequence[Path]) -> Battery:
         added += [lora(f"lora-own-{stem}", data, epochs=epochs), full(f"full-own-{stem}", data, epochs=epochs)]
     names = "+".join([battery.name, *(path.stem for path in new)])
     return Battery(names, (*battery.attacks, *added)) if added else battery
+
+
+def data_of(battery: Battery) -> set[str]:
+    """The digests of the data that its attacks name."""
+    return {
+        Data.of(value).digest
+        for attack in battery.attacks
+        for key, value in attack.parameters.items()
+        if key in ("data", "tuning")
+    }
 
 
 def seconds_to_make(attack: Attack, shelf: Shelf, parameters: int) -> float:
