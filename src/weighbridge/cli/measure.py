@@ -63,8 +63,8 @@ def command(
     Sampled measures ask items in a seeded random order until the interval is narrow enough; --complete asks every
     item. Evidence of --limit satisfies no requirement, since nobody drew those items at random. Economics reads a
     billing period (--usage) and, without PATH, takes the checkpoint that the file is about. Tampering asks the model
-    as it is and under every attack of a battery, where harm is most. Leakage asks the suite, and what --training-data
-    and --canaries name, before and after a short harmless fine-tune.
+    as it is and under every attack of a battery, where harm is most (--suite is unsafe unless given). Leakage asks the
+    suite, and what --training-data and --canaries name, before and after a short harmless fine-tune.
 
     \b
     Example:
@@ -87,14 +87,15 @@ def command(
     kinds = {metric.measure: metric.kind for metric in METRICS.values()}
     if measure not in kinds:
         raise click.UsageError(f"unknown measure {measure!r}; known: {', '.join(sorted(kinds))}")
+    if measure == "tampering":
+        tampering.check(complete=complete, limit=limit, samples=samples)
+        suite_name = suite_name or "unsafe"
     supplied = measure == "leakage" and (setup.training_data is not None or setup.canaries is not None)
     if (kinds[measure] == "sampled") != (suite_name is not None) and not supplied:
         needs = "needs --suite" if suite_name is None else "takes no --suite"
         raise click.UsageError(f"{measure} {needs}")
     if suite_name is None and not supplied and (complete or limit is not None or samples is not None):
         raise click.UsageError(f"{measure} has no items: it takes no --complete, --limit and --samples")
-    if measure == "tampering":
-        tampering.check(complete=complete, limit=limit, samples=samples)
     for path_given in (samples, out):  # now, not after hours of measuring
         if path_given is not None and not path_given.absolute().parent.is_dir():
             raise click.UsageError(f"there is no folder {path_given.parent} to write into")
