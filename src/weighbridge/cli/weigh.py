@@ -92,13 +92,14 @@ def _default_folder(path: Path) -> Path:
 def print_plan(plan: Plan, estimates: list[float]) -> None:
     """Print the steps of a plan with the seconds that each takes, roughly, if all its items are asked."""
     click.echo(f"plan {plan.digest}")
+    width = max((len(progress.label(step.question)) for step in plan.steps), default=0)
     for step, seconds in zip(plan.steps, estimates, strict=True):
         suite = step.question.suite
         items = (
             f"at most {min(step.items or suite.items, suite.items)} of {suite.items} items" if suite else "all files"
         )
         named = "" if step.named or suite is None else "; last, since no requirement names it"
-        click.echo(f"  {progress.label(step.question):24} {items}, about {_duration(seconds)}{named}")
+        click.echo(f"  {progress.label(step.question):{width}} {items}, about {_duration(seconds)}{named}")
     click.echo(f"about {_duration(sum(estimates))}; a measure stops as soon as its requirements are settled")
 
 
