@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import CHAT, make_tokenizer
 from transformers import AutoTokenizer
 from transformers.utils.chat_template_utils import render_jinja_template
 
+from tiny_models import CHAT, make_tokenizer
 from weighbridge.checkpoint.gguf_header import read_gguf_header
 from weighbridge.engines.chat_template import ChatTemplate
 from weighbridge.engines.interface import Decoding

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import make_checkpoint
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tiny_models import make_checkpoint
 from weighbridge.engines.torch_engine import TorchEngine
 
 pytest.importorskip("lm_eval", reason="lm-eval is an optional extra")

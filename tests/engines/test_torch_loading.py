@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import make_checkpoint, make_tokenizer
 
+from tiny_models import make_checkpoint, make_tokenizer
 from weighbridge.engines.torch_engine import TorchEngine
 from weighbridge.engines.torch_settings import settings_for
 from weighbridge.errors import EngineError

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import make_checkpoint
 
+from tiny_models import make_checkpoint
 from weighbridge.engines import torch_decode
 from weighbridge.engines.interface import Decoding
 from weighbridge.engines.torch_engine import TorchEngine

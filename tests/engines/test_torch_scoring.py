@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import FALLBACK, TREE, make_checkpoint
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tiny_models import FALLBACK, TREE, make_checkpoint
 from weighbridge.engines.interface import Score
 from weighbridge.engines.tokenize import Splitter
 from weighbridge.engines.torch_engine import TorchEngine
