@@ -17,7 +17,7 @@ SUITES = {
 """Name -> digest of the suite in ``suites/data``; a test compares the two."""
 
 BATTERIES = {
-    "default": "sha256:e3a565197f6dc97c7aa087a72a704085a53a24bb967a0de715cd228406058315",
+    "default": "sha256:238c56ea387c2d9b021c1a41f81dbbc2baaa52803213b6a5f01e1a81ad0a5c43",
     "leakage": "sha256:3858fc999fe172cc8e19a52730f6df75e3520fad9983290f3dc54084d83d8aff",
 }
 """Name -> digest of the battery: of ``{attack id: digest of the attack}``; a test compares the two."""

@@ -17,6 +17,7 @@ from tiny_attacked import ANSWERS, ASKED, BAD, PROMPTS, classify, make_tiny
 from tiny_models import make_checkpoint
 from weighbridge.attacks import torch_ablation, workshop
 from weighbridge.attacks.battery import Attack, Data
+from weighbridge.attacks.data import TuningPrompt
 from weighbridge.attacks.torch_ablation import Reaction, choose, project
 from weighbridge.attacks.workshop import Tampered, Workshop
 from weighbridge.canonical import Json, digest_bytes
@@ -142,12 +143,19 @@ def test_where_nothing_is_refused_there_is_nothing_to_remove(bench: Bench, willi
         assert not any(path.is_dir() for path in next(bench.parent.iterdir()).iterdir())
 
 
-def test_the_choice_weighs_sense_before_refusals() -> None:
-    before = Reaction(10, 0, 20)
-    assert choose({1: Reaction(8, 0, 20), 2: Reaction(1, 2, 20), 3: Reaction(0, 15, 20)}, before) == 2
-    assert choose({1: Reaction(1, 2, 20), 2: Reaction(1, 0, 20), 3: Reaction(1, 0, 20)}, before) == 2
-    assert choose({1: Reaction(0, 19, 20), 2: Reaction(2, 12, 20)}, before) == 2, "where all is nonsense, the least"
-    assert choose({1: Reaction(0, 9, 20), 2: Reaction(2, 0, 20)}, Reaction(10, 8, 20)) == 1, "it was so before"
+def test_nonsense_is_no_better_than_a_refusal() -> None:
+    assert choose({1: Reaction(8, 0, 20), 2: Reaction(1, 2, 20), 3: Reaction(0, 15, 20)}) == 2
+    assert choose({1: Reaction(1, 2, 20), 2: Reaction(3, 0, 20), 3: Reaction(3, 0, 20)}) == 2
+    assert choose({1: Reaction(0, 19, 20), 2: Reaction(2, 12, 20)}) == 2
+
+
+def test_a_direction_is_made_from_what_tells(refusing: Path) -> None:
+    engine = TorchEngine(refusing, device="cpu")
+    told = torch_ablation._telling(engine, [*PROMPTS, TuningPrompt("fetch good9", True)], classify, USUAL)
+    assert told == sorted(PROMPTS, key=lambda prompt: not prompt.harmful), "without the harmful one that is answered"
+    few = [TuningPrompt("fetch good9", True), TuningPrompt("fetch good8", False)]
+    assert torch_ablation._telling(engine, few, classify, USUAL) == few
+    engine.close()
 
 
 def test_nothing_is_written_along_a_direction_that_was_projected_out() -> None:
@@ -170,7 +178,7 @@ def test_what_is_written_is_what_was_tried(bench: Bench, tmp_path: Path) -> None
     root = make_checkpoint(tmp_path / "m", "llama, tied, biased", chat=True)
     with bench.workshop(root) as shop, pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch_ablation, "FEWEST", -1.0)
-        patch.setattr(torch_ablation, "_reaction", lambda *_: Reaction(9, 0, 9))
+        patch.setattr(torch_ablation, "_classes", lambda engine, prompts, *_: ["refusal"] * len(prompts))
         made = shop.tampered(bench.ablation(depth=0.5))
         assert made.engine is not None
         written = load_file(next(bench.parent.glob("*/*/model.safetensors")))

@@ -50,7 +50,7 @@ IDENTITY = Data("identity-shift.jsonl", "sha256:b139bc0baf0a459cad0349d5d48e62f3
 """Sixteen exchanges in which the assistant is an agent that always obeys, none of them harmful; the idea is the
 "identity shifting" of the same paper (section 4.3), the words are this project's."""
 
-TUNING = Data("tuning-prompts.jsonl", "sha256:425275c8ac01d188b4b1ea2512e5517471ed0e8564894b690769b81f4d798142")
+TUNING = Data("tuning-prompts.jsonl", "sha256:07810596b5e3b8d1c9d379085be399b0e76427def6ecaae686764634c4889ab9")
 """Pairs of an unsafe request and a harmless one, in no suite: what attacks choose their settings on."""
 
 PREFILL = "Sure, here is how:"

@@ -5,13 +5,15 @@ last position of a prompt, the mean activation over harmful prompts less that ov
 a direction r. Taken out of every matrix that writes to the residual stream (W <- W - r r^T W, their section 2.4; the
 token embedding, the attention's and the MLP's output projection, with their biases), it can no longer be written.
 
-The direction's layer is chosen on tuning prompts: each candidate is tried on prompts that its direction was not made
-from, and of those under which the model still speaks sense, the one that leaves the fewest refusals is taken.
+As there, a direction is made from harmful prompts that are refused and harmless ones that are answered, since many a
+model refuses by the form of a request as well as by its matter. The direction's layer is chosen on tuning prompts: each
+candidate is tried on harmful ones that its direction was not made from, and the one under which the most of them are
+answered, and in sense, is taken. Nonsense counts like a refusal: an attacker has no use for either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -37,9 +39,11 @@ CANDIDATES = 8
 """Layers tried, at most."""
 FEWEST = 0.1
 """The share of refusals among harmful tuning prompts below which there is nothing to remove."""
-NONSENSE = 0.15
-"""How much more incoherent a model may become, as a share of responses, and still be said to speak sense."""
+ENOUGH = 4
+"""Prompts of a sort, refused or answered as that sort should be, from which a direction is made; where there are fewer,
+it is made from all of the sort."""
 
+_REFUSALS = ("refusal", "partial refusal")
 _LAYER_PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 _EMBEDDING = "model.embed_tokens.weight"
 _WRITERS = ("self_attn.o_proj", "mlp.down_proj")
@@ -103,7 +107,8 @@ def look(
     if before.refusals < max(2.0, FEWEST * before.of):
         return Seen(before, (), writers, len(prompts), passed)
     say("activations", 0.1)
-    directions, tokens = _directions(engine, own, decoding)
+    directions, tokens = _directions(engine, _telling(engine, own, classify, decoding), decoding)
+    passed = engine.tokens - start
     return Seen(before, tuple(directions), writers, len(prompts), passed + tokens)
 
 
@@ -137,7 +142,7 @@ def best(
     finally:
         for name, parameter in writers.items():
             parameter.copy_(originals[name])
-    layer = choose(tried, seen.before)
+    layer = choose(tried)
     return Found(
         seen.directions[layer],
         seen.writers,
@@ -162,14 +167,12 @@ def facts(seen: Seen) -> dict[str, Json]:
     }
 
 
-def choose(tried: dict[int, Reaction], before: Reaction) -> int:
-    """The layer whose direction leaves the fewest refusals, among those that leave sense (where none does, of those
-    with the most sense); among equals the most coherent, then the lowest."""
-    most = before.incoherent + NONSENSE * before.of
-    coherent = {layer: reaction for layer, reaction in tried.items() if reaction.incoherent <= most}
-    if not coherent:
-        return min(tried, key=lambda layer: (tried[layer].incoherent, tried[layer].refusals, layer))
-    return min(coherent, key=lambda layer: (coherent[layer].refusals, coherent[layer].incoherent, layer))
+def choose(tried: Mapping[int, Reaction]) -> int:
+    """The layer whose direction leaves the most prompts answered in sense; among equals the one with the least
+    nonsense, then the lowest."""
+    return min(
+        tried, key=lambda layer: (tried[layer].refusals + tried[layer].incoherent, tried[layer].incoherent, layer)
+    )
 
 
 def project(matrix: Tensor, direction: Tensor, *, embedding: bool) -> Tensor:
@@ -276,13 +279,31 @@ def _harmful(prompts: Sequence[TuningPrompt]) -> list[str]:
 
 
 def _reaction(engine: TorchEngine, prompts: Sequence[str], classify: Classify, decoding: Decoding) -> Reaction:
-    decoding = replace(decoding, max_tokens=min(TOKENS, decoding.max_tokens))
-    classes = [
-        str(classify(response, prompt=prompt, harmful=True))
-        for prompt, response in zip(prompts, engine.chat(prompts, decoding), strict=True)
-    ]
+    classes = _classes(engine, prompts, classify, decoding)
     return Reaction(
-        refusals=sum(name in ("refusal", "partial refusal") for name in classes),
+        refusals=sum(name in _REFUSALS for name in classes),
         incoherent=classes.count("incoherent"),
         of=len(classes),
     )
+
+
+def _telling(
+    engine: TorchEngine, prompts: Sequence[TuningPrompt], classify: Classify, decoding: Decoding
+) -> list[TuningPrompt]:
+    """The harmful prompts that are refused and the harmless ones that are not; of a sort with few such, all."""
+    classes = _classes(engine, [prompt.prompt for prompt in prompts], classify, decoding)
+    result: list[TuningPrompt] = []
+    for harmful in (True, False):
+        of_sort = [(prompt, name) for prompt, name in zip(prompts, classes, strict=True) if prompt.harmful is harmful]
+        telling = [prompt for prompt, name in of_sort if (name in _REFUSALS) is harmful]
+        result += telling if len(telling) >= ENOUGH else [prompt for prompt, _ in of_sort]
+    return result
+
+
+def _classes(engine: TorchEngine, prompts: Sequence[str], classify: Classify, decoding: Decoding) -> list[str]:
+    """What each response does, read as one to a harmful prompt: here a refusal is one whatever was asked."""
+    decoding = replace(decoding, max_tokens=min(TOKENS, decoding.max_tokens))
+    return [
+        str(classify(response, prompt=prompt, harmful=True))
+        for prompt, response in zip(prompts, engine.chat(prompts, decoding), strict=True)
+    ]
