@@ -125,7 +125,7 @@ def test_a_plan_shows_what_would_run_and_writes_nothing(wb: Run, tiny: Path, tmp
     asked = {
         (step["question"]["suite"] or {"name": step["question"]["measure"]})["name"] for step in answer["plan"]["steps"]
     }
-    assert asked == {"integrity", "licensing", "general", "unsafe", "harmless"}
+    assert asked == {"integrity", "licensing", "general", "unsafe", "harmless", "texts"}
     assert all(seconds >= 0 for seconds in answer["seconds"])
     assert not (tmp_path / "w").exists()
     named = dict(

@@ -366,7 +366,7 @@ def test_a_request_leaves_nothing_for_the_collector(world: World, stream: bool) 
             assert not stream or list(answer)
         world.at_rest()
         world.wait(lambda: len(world.seen.all) == 3)
-        world.wait(lambda: not any(isinstance(one, Exchange) for one in gc.get_objects()))
+        world.wait(lambda: not any(type(one) is Exchange for one in gc.get_objects()))
     finally:
         gc.enable()
 
